@@ -1,0 +1,64 @@
+//! Values, keys and key paths, and what can be said about them without a store.
+//!
+//! [`Value`] covers EDN. A [`Key`] is a value in canonical CBOR ([`cbor`]), and keys compare by
+//! those bytes, so that one order serves maps, sets, pages and listings.
+
+pub mod cbor;
+pub mod edn;
+mod instant;
+pub mod json;
+mod key;
+mod number;
+pub mod path;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use instant::Instant;
+pub use key::{Key, KeyPath};
+pub use number::{Decimal, Ratio};
+
+/// A piece of data: everything EDN can say, and byte strings.
+///
+/// Equality and order are those of the canonical CBOR encoding: one NaN, `0.0` and `-0.0` differ,
+/// `1` and `1.0` differ, `1.5M` and `1.50M` differ.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// `nil`
+    Nil,
+    /// `true`, `false`
+    Bool(bool),
+    /// An integer that fits 64 bits.
+    Int(i64),
+    /// An integer that does not fit 64 bits (never one that does: see [`Value::integer`]).
+    BigInt(Box<num_bigint::BigInt>),
+    /// A double.
+    Float(f64),
+    /// A string.
+    Text(String),
+    /// A byte string.
+    Bytes(Vec<u8>),
+    /// A keyword without its colon; a namespace ends at the first `/`.
+    Keyword(String),
+    /// A symbol; a namespace ends at the first `/`.
+    Symbol(String),
+    /// A character.
+    Char(char),
+    /// A ratio in lowest terms with a denominator above 1.
+    Ratio(Box<Ratio>),
+    /// A decimal: unscaled integer and scale.
+    Decimal(Box<Decimal>),
+    /// A UUID.
+    Uuid(uuid::Uuid),
+    /// A point in time in nanoseconds.
+    Instant(Instant),
+    /// A vector.
+    Vector(Vec<Value>),
+    /// A list.
+    List(Vec<Value>),
+    /// A map.
+    Map(BTreeMap<Key, Value>),
+    /// A set.
+    Set(BTreeSet<Key>),
+    /// A tag that this crate does not interpret, and its value.
+    Tagged(String, Box<Value>),
+}
