@@ -9,6 +9,7 @@ mod instant;
 pub mod json;
 mod key;
 mod number;
+mod order;
 pub mod path;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,4 +62,59 @@ pub enum Value {
     Set(BTreeSet<Key>),
     /// A tag that this crate does not interpret, and its value.
     Tagged(String, Box<Value>),
+}
+
+impl From<bool> for Value {
+    fn from(bool: bool) -> Self {
+        Self::Bool(bool)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(n: i64) -> Self {
+        Self::Int(n)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(float: f64) -> Self {
+        Self::Float(float)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<V: Into<Value>> FromIterator<V> for Value {
+    /// A vector.
+    fn from_iter<I: IntoIterator<Item = V>>(elements: I) -> Self {
+        Self::Vector(elements.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<K: Into<Key>, V: Into<Value>> FromIterator<(K, V)> for Value {
+    /// A map.
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        Self::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
+    }
 }

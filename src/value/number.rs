@@ -1,0 +1,118 @@
+//! Exact numbers beyond 64-bit integers: ratios and decimals.
+
+use super::Value;
+use num_bigint::{BigInt, Sign};
+use num_integer::Integer as _;
+use num_traits::{One as _, ToPrimitive as _, Zero as _};
+use std::fmt;
+
+/// A fraction in lowest terms; its denominator is above 1 (else it would be an integer).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ratio {
+    numerator: BigInt,
+    denominator: BigInt,
+}
+
+impl Ratio {
+    /// The part above the line; it carries the sign.
+    pub fn numerator(&self) -> &BigInt {
+        &self.numerator
+    }
+
+    /// The part below the line, above 1.
+    pub fn denominator(&self) -> &BigInt {
+        &self.denominator
+    }
+}
+
+/// `numerator/denominator`
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.numerator, self.denominator)
+    }
+}
+
+/// `unscaled × 10^-scale`, where trailing zeros count: `1.5` and `1.50` are different decimals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    unscaled: BigInt,
+    scale: i32,
+}
+
+impl Decimal {
+    /// The decimal `unscaled × 10^-scale`.
+    pub fn new(unscaled: BigInt, scale: i32) -> Self {
+        Self { unscaled, scale }
+    }
+
+    /// The digits without the point.
+    pub fn unscaled(&self) -> &BigInt {
+        &self.unscaled
+    }
+
+    /// How many of the digits stand behind the point; negative for trailing zeros not written.
+    pub fn scale(&self) -> i32 {
+        self.scale
+    }
+}
+
+/// The form of Java's `BigDecimal.toString`, which tells every scale apart: plain when the scale
+/// is not negative and the number not tiny, else with one digit before the point and an exponent.
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.unscaled.magnitude().to_string();
+        if self.unscaled.sign() == Sign::Minus {
+            f.write_str("-")?;
+        }
+        let scale = i64::from(self.scale);
+        let count = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+        let exponent = count - 1 - scale;
+        if scale == 0 {
+            return f.write_str(&digits);
+        }
+        if scale > 0 && exponent >= -6 {
+            let behind = self.scale.unsigned_abs() as usize;
+            let padded = format!("{digits:0>width$}", width = behind + 1);
+            let (whole, fraction) = padded.split_at(padded.len() - behind);
+            return write!(f, "{whole}.{fraction}");
+        }
+        let (first, rest) = digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        write!(f, "{first}{point}{rest}E{exponent:+}")
+    }
+}
+
+impl Value {
+    /// The integer in its one form: [`Value::Int`] when it fits 64 bits.
+    pub fn integer(n: BigInt) -> Self {
+        match n.to_i64() {
+            Some(small) => Self::Int(small),
+            None => Self::BigInt(Box::new(n)),
+        }
+    }
+
+    /// The fraction in lowest terms, an integer where it is one; `None` for a denominator of 0.
+    pub fn ratio(numerator: BigInt, denominator: BigInt) -> Option<Self> {
+        if denominator.is_zero() {
+            return None;
+        }
+        let divisor = numerator.gcd(&denominator);
+        let (mut numerator, mut denominator) = (numerator / &divisor, denominator / &divisor);
+        if denominator.sign() == Sign::Minus {
+            (numerator, denominator) = (-numerator, -denominator);
+        }
+        Some(if denominator.is_one() {
+            Self::integer(numerator)
+        } else {
+            Self::Ratio(Box::new(Ratio {
+                numerator,
+                denominator,
+            }))
+        })
+    }
+
+    /// The decimal `unscaled × 10^-scale`.
+    pub fn decimal(unscaled: BigInt, scale: i32) -> Self {
+        Self::Decimal(Box::new(Decimal::new(unscaled, scale)))
+    }
+}
