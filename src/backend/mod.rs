@@ -1,7 +1,7 @@
 //! Opaque blobs under byte-string addresses: what every storage offers, and nothing else.
 //!
 //! A backend knows neither keys nor values nor files. [`Backend`] is the contract; the modules
-//! beside it are its implementations ([`memory`]).
+//! beside it are its implementations ([`memory`], [`embedded`]).
 //!
 //! # Contract
 //!
@@ -30,6 +30,7 @@
 
 mod batch;
 mod deadline;
+pub mod embedded;
 mod error;
 pub mod memory;
 mod version;
