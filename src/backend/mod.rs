@@ -32,6 +32,7 @@ mod batch;
 mod deadline;
 pub mod embedded;
 mod error;
+pub mod faulty;
 pub mod memory;
 mod version;
 
