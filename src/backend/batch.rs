@@ -1,0 +1,121 @@
+//! Several writes that are done together.
+
+use super::{Operation, Precondition, Result, check_address};
+
+/// One write of a [`Batch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchOp {
+    /// Make `bytes` the blob at `address`.
+    Put {
+        /// Where.
+        address: Vec<u8>,
+        /// The whole new content.
+        bytes: Vec<u8>,
+        /// Judged against the state before the batch.
+        precondition: Precondition,
+    },
+    /// Remove the blob at `address`, if there is one.
+    Delete {
+        /// Where.
+        address: Vec<u8>,
+        /// Judged against the state before the batch.
+        precondition: Precondition,
+    },
+}
+
+impl BatchOp {
+    /// The address that is written.
+    #[must_use]
+    pub fn address(&self) -> &[u8] {
+        match self {
+            Self::Put { address, .. } | Self::Delete { address, .. } => address,
+        }
+    }
+
+    /// What must be so before the batch.
+    #[must_use]
+    pub fn precondition(&self) -> &Precondition {
+        match self {
+            Self::Put { precondition, .. } | Self::Delete { precondition, .. } => precondition,
+        }
+    }
+}
+
+/// Writes that are done together or not at all. Where an address occurs twice, the last one
+/// counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch(Vec<BatchOp>);
+
+impl Batch {
+    /// An empty batch; applying it does nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a put.
+    pub fn put(
+        &mut self,
+        address: impl Into<Vec<u8>>,
+        bytes: impl Into<Vec<u8>>,
+        precondition: Precondition,
+    ) -> &mut Self {
+        let (address, bytes) = (address.into(), bytes.into());
+        self.0.push(BatchOp::Put {
+            address,
+            bytes,
+            precondition,
+        });
+        self
+    }
+
+    /// Adds a delete.
+    pub fn delete(&mut self, address: impl Into<Vec<u8>>, precondition: Precondition) -> &mut Self {
+        self.0.push(BatchOp::Delete {
+            address: address.into(),
+            precondition,
+        });
+        self
+    }
+
+    /// The writes in order.
+    #[must_use]
+    pub fn ops(&self) -> &[BatchOp] {
+        &self.0
+    }
+
+    /// The writes in order.
+    #[must_use]
+    pub fn into_ops(self) -> Vec<BatchOp> {
+        self.0
+    }
+
+    /// How many writes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes of all addresses and contents together.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let size = |op: &BatchOp| match op {
+            BatchOp::Put { address, bytes, .. } => address.len() + bytes.len(),
+            BatchOp::Delete { address, .. } => address.len(),
+        };
+        self.0.iter().map(size).sum()
+    }
+
+    /// Refuses a batch with an address that no backend stores.
+    pub(super) fn check_addresses(&self) -> Result<()> {
+        self.0
+            .iter()
+            .try_for_each(|op| check_address(Operation::Apply, op.address()))
+    }
+}

@@ -1,0 +1,73 @@
+//! The lock by which one process holds a store's directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backend::{BackendError, Operation, Result};
+
+/// The lock file's name in the store's directory.
+pub const LOCK_FILE: &str = "kfs.lock";
+
+/// How often a holder that is shutting down is looked at again.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A held lock. It is the kernel's (`flock`), so that it goes with the process, however that
+/// ends; the holder's number in the file is only for messages.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of `dir`, waiting up to `wait` for another holder.
+    ///
+    /// # Errors
+    /// [`BackendError::LockHeld`] with the holder's number, or a failure of the system.
+    pub fn acquire(dir: &Path, wait: Duration) -> Result<Self> {
+        let path = dir.join(LOCK_FILE);
+        let failed =
+            |source| BackendError::io(Operation::Open, path.as_os_str().as_encoded_bytes(), source);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        let give_up = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(POLL),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(BackendError::LockHeld {
+                        pid: holder(&mut file),
+                        path,
+                    });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+        }
+        sign(&mut file).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Leaves this process's number in the file.
+fn sign(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// The number that the holder left.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

@@ -1,0 +1,175 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
+
+use super::*;
+
+fn codec() -> Codec {
+    Codec::new(Uuid::from_u128(7), Compressor::Lz4)
+}
+
+fn compressible() -> Vec<u8> {
+    b"the same words again and again, ".repeat(40)
+}
+
+fn incompressible(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn the_layout_is_the_one_drawn() {
+    let blob = codec().seal(b"a", b"meta", b"value").unwrap();
+    assert_eq!(&blob[..8], &[2, 3, 0, 0, 0, 0, 0, 4]);
+    assert_eq!(&blob[20..], b"metavalue");
+    let key = blake3::derive_key(CHECKSUM_CONTEXT, Uuid::from_u128(7).as_bytes());
+    let covered = [b"\0\0\0\x01a".as_slice(), &blob[..8], b"metavalue"].concat();
+    assert_eq!(
+        &blob[8..20],
+        &blake3::keyed_hash(&key, &covered).as_bytes()[..12]
+    );
+}
+
+#[test]
+fn content_comes_back() {
+    for compressor in [Compressor::None, Compressor::Lz4] {
+        let codec = Codec::new(Uuid::from_u128(7), compressor);
+        for value in [
+            vec![],
+            vec![1],
+            compressible(),
+            incompressible(300),
+            incompressible(100_000),
+        ] {
+            for meta in [b"".as_slice(), b"m", &[7; 1000]] {
+                let blob = codec.seal(b"address", meta, &value).unwrap();
+                let opened = codec.open(b"address", &blob).unwrap();
+                assert_eq!((opened.meta, &*opened.value), (meta, &*value));
+                assert_eq!(codec.open_meta(b"address", &blob).unwrap(), meta);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_shrinks_is_compressed() {
+    let compressed = |value: &[u8]| codec().seal(b"a", b"", value).unwrap()[2] == 1;
+    assert!(compressed(&compressible()));
+    assert!(!compressed(&incompressible(10_000)));
+    assert!(!compressed(&[0; 127]));
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    for value in [compressible(), b"short".to_vec()] {
+        let blob = codec().seal(b"address", b"meta", &value).unwrap();
+        for bit in 0..blob.len() * 8 {
+            let mut damaged = blob.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(codec().open(b"address", &damaged).is_err(), "bit {bit}");
+            assert!(
+                codec().open_meta(b"address", &damaged).is_err(),
+                "bit {bit}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_cut_and_any_tail_is_refused() {
+    let mut blob = codec().seal(b"address", b"meta", &compressible()).unwrap();
+    for length in 0..blob.len() {
+        assert!(
+            codec().open(b"address", &blob[..length]).is_err(),
+            "{length}"
+        );
+    }
+    blob.push(0);
+    assert!(codec().open(b"address", &blob).is_err());
+}
+
+#[test]
+fn a_blob_is_bound_to_its_address_and_its_store() {
+    let blob = codec().seal(b"one", b"meta", b"value").unwrap();
+    assert!(matches!(
+        codec().open(b"two", &blob).unwrap_err().check,
+        Check::Checksum
+    ));
+    let other = Codec::new(Uuid::from_u128(8), Compressor::Lz4);
+    assert!(matches!(
+        other.open(b"one", &blob).unwrap_err().check,
+        Check::Checksum
+    ));
+}
+
+#[test]
+fn an_error_names_the_check_and_the_blob() {
+    let blob = codec().seal(b"page/\x01", b"meta", b"value").unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut changed = blob.clone();
+        changed[at] = byte;
+        codec().open(b"page/\x01", &changed).unwrap_err()
+    };
+    assert!(matches!(with(0, 1).check, Check::VersionKonserve));
+    assert!(matches!(with(0, 3).check, Check::Version { version: 3 }));
+    assert!(matches!(with(1, 1).check, Check::Serializer { number: 1 }));
+    assert!(matches!(with(2, 2).check, Check::Compressor { number: 2 }));
+    assert!(matches!(with(3, 1).check, Check::Encryptor { number: 1 }));
+    assert!(matches!(with(7, 200).check, Check::MetaLength));
+    assert_eq!(
+        with(20, 0).to_string(),
+        "open blob page/\\x01: the checksum does not match content, address and store"
+    );
+}
+
+#[test]
+fn a_size_that_is_a_lie_allocates_nothing() {
+    let forged = |size: u64| {
+        let mut frame = lz4_flex_frame(b"hello");
+        frame[6..14].copy_from_slice(&size.to_le_bytes());
+        frame
+    };
+    let decompress = |frame: &[u8]| {
+        Compressed::stored(Compressor::Lz4, frame)
+            .decompress(1 << 40)
+            .map(Cow::into_owned)
+    };
+    assert!(matches!(
+        decompress(&forged(1 << 39)),
+        Err(Check::ContentSize)
+    ));
+    assert!(matches!(
+        decompress(&forged(1 << 41)),
+        Err(Check::Size { .. })
+    ));
+    assert!(decompress(&forged(4)).is_err());
+    assert_eq!(decompress(&lz4_flex_frame(b"hello")).unwrap(), b"hello");
+}
+
+#[test]
+fn a_value_above_the_limit_is_refused_both_ways() {
+    let small = codec().with_limit(1000);
+    let blob = codec().seal(b"a", b"", &compressible()).unwrap();
+    assert!(matches!(
+        small.open(b"a", &blob).unwrap_err().check,
+        Check::Size { .. }
+    ));
+    assert!(matches!(
+        small.seal(b"a", b"", &compressible()).unwrap_err().check,
+        Check::Size {
+            size: 1280,
+            limit: 1000
+        }
+    ));
+}
+
+fn lz4_flex_frame(content: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let info = lz4_flex::frame::FrameInfo::new().content_size(Some(content.len() as u64));
+    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
