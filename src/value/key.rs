@@ -51,7 +51,7 @@ impl Key {
     }
 
     /// For bytes already known to be canonical.
-    pub(super) fn from_canonical(bytes: &[u8]) -> Self {
+    pub(crate) fn from_canonical(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }
 

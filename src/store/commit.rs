@@ -1,0 +1,194 @@
+//! Committing a transaction: check, append to the journal, publish.
+//!
+//! The payload of a journal record is `[1, time, steps]`, with the steps as in [`crate::tree::Op`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::docs::Slot;
+use super::record::Doc;
+use super::{Store, StoreError, Tx, show_key};
+use crate::tree::{Entry, Node, Op, Pager, Time, TreeError, read_ops, read_time, write_ops, write_time};
+use crate::value::Key;
+use crate::value::cbor::{Reader, Writer};
+
+/// The version of a journal record's payload.
+const PAYLOAD: u64 = 1;
+/// How often a transaction runs before it gives up.
+const ATTEMPTS: usize = 1000;
+
+impl Store {
+    /// Runs `f` in a transaction and commits it durably as this handle promises. `f` may run again
+    /// when another write comes between.
+    ///
+    /// # Errors
+    /// Those of `f`; of the journal; [`StoreError::Contention`].
+    pub fn transact<T>(&self, f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let out = self.transact_as(0, f)?;
+        if self.synced {
+            self.sync()?;
+        }
+        Ok(out)
+    }
+
+    /// Like [`Store::transact`] for an [origin](super::Observer), without waiting for the disk.
+    ///
+    /// # Errors
+    /// As [`Store::transact`].
+    pub fn transact_as<T>(
+        &self,
+        origin: u64,
+        mut f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.check_open()?;
+        let mut key = None;
+        for _ in 0..ATTEMPTS {
+            let mut tx = Tx::new(self);
+            let out = f(&mut tx)?;
+            if tx.ops.is_empty() {
+                return Ok(out);
+            }
+            if self.inner.read_only {
+                return Err(StoreError::ReadOnly);
+            }
+            key = tx.ops.first().and_then(|op| op.path().first()).cloned();
+            if let Some(seq) = self.commit(&mut tx)? {
+                let ops = std::mem::take(&mut tx.ops);
+                let observers = self.inner.observers.read().clone();
+                for observer in observers {
+                    observer.committed(origin, seq, &ops);
+                }
+                return Ok(out);
+            }
+        }
+        let key = key.map_or_else(String::new, |k| show_key(&k));
+        Err(StoreError::Contention { key, attempts: ATTEMPTS })
+    }
+
+    /// Commits, or gives `None` if a document that was read has another version now.
+    fn commit(&self, tx: &mut Tx<'_>) -> Result<Option<u64>, StoreError> {
+        let inner = &self.inner;
+        self.wait_for_room()?;
+        let mut payload = Vec::with_capacity(256);
+        {
+            let mut w = Writer::new(&mut payload);
+            w.array(3);
+            w.uint(PAYLOAD);
+            write_time(&mut w, tx.now);
+            write_ops(&mut w, &tx.ops, &inner.pager).map_err(|e| self.in_tree(tx, e))?;
+        }
+        loop {
+            // What is in records only cannot change but by a fold, which raises the generation.
+            let generation = inner.docs.generation();
+            if generation != tx.generation && !self.unchanged(tx)? {
+                return Ok(None);
+            }
+            let mut state = inner.commit.lock();
+            if inner.docs.generation() != generation {
+                continue;
+            }
+            let moved = tx.drafts.iter().any(|(k, d)| inner.docs.unwritten_seq(k).is_some_and(|seq| seq != d.seq));
+            if moved {
+                return Ok(None);
+            }
+            let seq = state.next_seq;
+            if let Some(journal) = &inner.journal {
+                journal.append(seq, &payload)?;
+            }
+            state.next_seq += 1;
+            inner.last_seq.store(seq, Ordering::Release);
+            let slots = tx.drafts.iter_mut().filter(|(_, d)| d.changed).map(|(key, draft)| Slot {
+                key: key.clone(),
+                seq,
+                doc: draft.entry.take().map(|entry| Arc::new(Doc { entry, last_write: tx.now, seq })),
+            });
+            inner.docs.publish(slots.collect::<Vec<_>>());
+            drop(state);
+            self.note_unfolded(payload.len());
+            return Ok(Some(seq));
+        }
+    }
+
+    fn in_tree(&self, tx: &Tx<'_>, e: TreeError) -> StoreError {
+        let key = tx.ops.first().and_then(|op| op.path().first()).cloned();
+        StoreError::tree(&key.unwrap_or_else(crate::tree::root_key), e)
+    }
+
+    /// Whether every document that was read still has the version read.
+    fn unchanged(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
+        for (key, draft) in &tx.drafts {
+            let (seq, doc) = self.inner.docs.version(key)?;
+            // A removal is forgotten once it has been folded.
+            if seq != draft.seq && !(draft.absent && doc.is_none()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes everything committed before this call survive a power loss.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`], [`StoreError::Backend`]: then nothing is known to be durable that
+    /// was not before, and later calls fail too.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        self.check_open()?;
+        if inner.read_only {
+            return Ok(());
+        }
+        // A record must not be durable before the pages that it refers to.
+        if inner.pages_unsynced.swap(false, Ordering::AcqRel) {
+            if let Err(e) = inner.pager.backend().sync(inner.pager.deadline()) {
+                inner.pages_unsynced.store(true, Ordering::Release);
+                return Err(e.into());
+            }
+        }
+        match &inner.journal {
+            Some(journal) => journal.sync()?,
+            None => self.fold_now()?,
+        }
+        Ok(())
+    }
+}
+
+/// A record of the journal, read back.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// When it was committed.
+    pub time: Time,
+    /// Its steps.
+    pub ops: Vec<Op>,
+}
+
+/// Reads the payload of a journal record.
+pub(super) fn read_payload(bytes: &[u8]) -> Result<Replay, TreeError> {
+    let mut r = Reader::new(bytes);
+    if r.array()? != 3 || r.uint()? != PAYLOAD {
+        return Err(TreeError::malformed("a journal record", "an unknown version"));
+    }
+    Ok(Replay { time: read_time(&mut r)?, ops: read_ops(&mut r)? })
+}
+
+/// The first page that a step refers to and the backend does not have.
+pub(super) fn missing_page(op: &Op, pager: &Pager) -> Result<bool, StoreError> {
+    let Op::Put { entry, path, .. } = op else { return Ok(false) };
+    let key: Key = path.first().cloned().unwrap_or_else(crate::tree::root_key);
+    match check(entry, pager) {
+        Ok(()) => Ok(false),
+        Err(TreeError::MissingPage { .. }) => Ok(true),
+        Err(e) => Err(StoreError::tree(&key, e)),
+    }
+}
+
+fn check(entry: &Entry, pager: &Pager) -> Result<(), TreeError> {
+    use crate::tree::Content;
+    match &entry.node {
+        Node::Text(Content::Page(p)) | Node::Bytes(Content::Page(p)) | Node::ScalarPage(p) => pager.has(p),
+        Node::Text(Content::Chunked(c)) | Node::Bytes(Content::Chunked(c)) => {
+            c.chunks.for_each(pager, &mut |_, e| check(e, pager))
+        }
+        Node::Map(m) | Node::Vector(m) => m.for_each(pager, &mut |_, e| check(e, pager)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,212 @@
+//! Folding: what is in the journal only becomes pages and records, in the background.
+//!
+//! One fold takes all unwritten versions at one sequence number. It forces the journal up to there,
+//! writes the pages, then all records and the header in one batch, so that the backend always holds
+//! the state after some record of the journal; then it syncs and lets go of the journal's segments.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::header::{HEADER, Header};
+use super::record::{self, Doc};
+use super::{Store, StoreError};
+use crate::backend::{Batch, Precondition};
+use crate::tree::{Folder, page_key};
+use crate::value::Key;
+
+/// A fold starts this long after the first unwritten version.
+const PERIOD: Duration = Duration::from_millis(1500);
+/// A fold starts when the journal has grown by this many bytes.
+const ENOUGH: usize = 8 << 20;
+/// Writers wait when the journal has grown by this many bytes.
+const TOO_MUCH: usize = 64 << 20;
+/// How long writers wait for a fold before they fail.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long after a failed fold the next is tried.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What waits to be folded.
+#[derive(Debug, Default)]
+pub(super) struct FoldState {
+    /// Bytes of journal since the last fold.
+    unfolded: usize,
+    /// When the oldest of them came.
+    since: Option<Instant>,
+    /// Someone waits for a fold.
+    asked: bool,
+    /// The store is being released.
+    pub(super) stop: bool,
+    /// Why the last fold failed.
+    failure: Option<String>,
+}
+
+impl Store {
+    /// Counts a record that waits to be folded.
+    pub(super) fn note_unfolded(&self, bytes: usize) {
+        let mut state = self.inner.folding.lock();
+        let first = state.since.is_none();
+        let before = state.unfolded;
+        state.unfolded += bytes;
+        state.since.get_or_insert_with(Instant::now);
+        if first || (before < ENOUGH && state.unfolded >= ENOUGH) {
+            self.inner.fold_wanted.notify_one();
+        }
+    }
+
+    /// Waits while too much is unwritten.
+    pub(super) fn wait_for_room(&self) -> Result<(), StoreError> {
+        let mut state = self.inner.folding.lock();
+        if state.unfolded < TOO_MUCH {
+            return Ok(());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while state.unfolded >= TOO_MUCH {
+            if self.inner.fold_done.wait_until(&mut state, deadline).timed_out() {
+                let reason = state.failure.clone().unwrap_or_else(|| "writing is too slow".to_owned());
+                return Err(StoreError::Backlog { reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// The loop of the folding thread.
+    pub(super) fn fold_loop(&self) {
+        loop {
+            let mut state = self.inner.folding.lock();
+            loop {
+                if state.stop {
+                    return;
+                }
+                match state.since {
+                    None => self.inner.fold_wanted.wait(&mut state),
+                    Some(since) if state.unfolded >= ENOUGH || state.asked || since.elapsed() >= PERIOD => break,
+                    Some(since) => {
+                        self.inner.fold_wanted.wait_until(&mut state, since + PERIOD);
+                    }
+                }
+            }
+            drop(state);
+            if let Err(e) = self.fold_now() {
+                tracing::warn!(error = %e, "folding failed; trying again");
+                let mut state = self.inner.folding.lock();
+                if !state.stop {
+                    self.inner.fold_wanted.wait_for(&mut state, RETRY);
+                }
+            }
+        }
+    }
+
+    /// Folds everything committed so far.
+    ///
+    /// # Errors
+    /// Those of the journal and the backend; nothing is lost, and the next fold takes it again.
+    pub fn fold_now(&self) -> Result<(), StoreError> {
+        let _turn = self.inner.fold_turn.lock();
+        let taken = {
+            let mut state = self.inner.folding.lock();
+            state.asked = false;
+            state.since = None;
+            std::mem::take(&mut state.unfolded)
+        };
+        let done = self.fold_once();
+        let mut state = self.inner.folding.lock();
+        match &done {
+            Ok(()) => state.failure = None,
+            Err(e) => {
+                state.failure = Some(e.to_string());
+                state.unfolded += taken;
+                state.since.get_or_insert_with(Instant::now);
+            }
+        }
+        self.inner.fold_done.notify_all();
+        done
+    }
+
+    fn fold_once(&self) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        let (frozen, seq) = {
+            let state = inner.commit.lock();
+            (inner.docs.freeze(), state.next_seq - 1)
+        };
+        if frozen.is_empty() {
+            return Ok(());
+        }
+        if let Some(journal) = &inner.journal {
+            journal.sync()?;
+        }
+        let pager = &inner.pager;
+        let backend = pager.backend();
+        let mut batch = Batch::new();
+        let mut folded: Vec<(Key, Option<Arc<Doc>>)> = Vec::with_capacity(frozen.len());
+        for slot in frozen.values() {
+            let Some(doc) = &slot.doc else {
+                batch.delete(record::address(&slot.key), Precondition::Any);
+                folded.push((slot.key.clone(), None));
+                continue;
+            };
+            let mut folder = Folder::new(pager, seq);
+            let entry = folder.entry(&doc.entry).map_err(|e| StoreError::tree(&slot.key, e))?;
+            let doc = Doc { entry, ..**doc };
+            self.put_fold_pages(folder.pages)?;
+            let blob = record::seal(&slot.key, &doc, pager.codec(), pager)?;
+            batch.put(record::address(&slot.key), blob, Precondition::Any);
+            folded.push((slot.key.clone(), Some(Arc::new(doc))));
+        }
+        let header = Header {
+            id: inner.id,
+            created: inner.created,
+            compressor: inner.compressor,
+            folded: seq,
+            clock: inner.clock.last(),
+        };
+        batch.put(HEADER, header.seal()?, Precondition::Any);
+        backend.apply(batch, pager.deadline())?;
+        if let Some(journal) = &inner.journal {
+            // The segments may go only once the records survive a power loss.
+            backend.sync(pager.deadline())?;
+            inner.docs.folded(folded);
+            journal.release(seq)?;
+        } else {
+            inner.docs.folded(folded);
+        }
+        Ok(())
+    }
+
+    fn put_fold_pages(&self, pages: Vec<(crate::tree::PageAddr, Vec<u8>)>) -> Result<(), StoreError> {
+        let pager = &self.inner.pager;
+        let mut batch = Batch::new();
+        for (addr, bytes) in pages {
+            batch.put(page_key(&addr), bytes, Precondition::Any);
+            if batch.size() > 1 << 20 {
+                pager.backend().apply(std::mem::take(&mut batch), pager.deadline())?;
+            }
+        }
+        if !batch.is_empty() {
+            pager.backend().apply(batch, pager.deadline())?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a fold and waits until everything committed before is in pages and records.
+    ///
+    /// # Errors
+    /// As [`Store::fold_now`].
+    pub fn settle(&self) -> Result<(), StoreError> {
+        while !self.inner.docs.is_clean() {
+            self.fold_now()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn stop_folding(&self) {
+        self.inner.folding.lock().stop = true;
+        self.inner.fold_wanted.notify_all();
+        let thread = self.inner.folder.lock().take();
+        if let Some(thread) = thread {
+            // A panic of the folding thread has been logged; the final fold tries again.
+            let _ = thread.join();
+        }
+        self.inner.pages_unsynced.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,137 @@
+//! What a store is: one blob at the address `h`.
+//!
+//! ```text
+//! meta  = empty
+//! value = {"id": bytes(16), "format": 1, "created": time, "compressor": "none" | "lz4",
+//!          "folded": sequence, "clock": time}
+//! ```
+//! The blob's checksum is bound to no store id (the id is inside); everything else's is.
+
+use uuid::Uuid;
+
+use super::{Location, StoreError};
+use crate::backend::{Backend, Deadline};
+use crate::codec::{Codec, Compressor};
+use crate::tree::{Time, read_time, write_time};
+use crate::value::cbor::{CborError, Reader, Writer};
+
+/// The address of the header.
+pub const HEADER: &[u8] = b"h";
+/// The format that this program writes and reads.
+pub const FORMAT: u64 = 1;
+
+/// The header of a store.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// The store's UUID.
+    pub id: Uuid,
+    /// When it was made.
+    pub created: Time,
+    /// How new blobs are compressed.
+    pub compressor: Compressor,
+    /// The last journal record that is in the pages.
+    pub folded: u64,
+    /// The last stamp that the store's clock gave.
+    pub clock: Time,
+}
+
+fn codec() -> Codec {
+    Codec::new(Uuid::nil(), Compressor::None)
+}
+
+impl Header {
+    /// The blob.
+    pub fn seal(&self) -> Result<Vec<u8>, StoreError> {
+        let mut value = Vec::new();
+        let mut w = Writer::new(&mut value);
+        w.map(6);
+        w.text("id");
+        w.bytes(self.id.as_bytes());
+        w.text("format");
+        w.uint(FORMAT);
+        w.text("created");
+        write_time(&mut w, self.created);
+        w.text("compressor");
+        w.text(match self.compressor {
+            Compressor::None => "none",
+            Compressor::Lz4 => "lz4",
+        });
+        w.text("folded");
+        w.uint(self.folded);
+        w.text("clock");
+        write_time(&mut w, self.clock);
+        codec()
+            .seal(HEADER, &[], &value)
+            .map_err(|source| StoreError::Damaged { key: "the store's header".to_owned(), source })
+    }
+
+    /// Reads the header of an open backend; `None` if it has none.
+    pub fn read(backend: &dyn Backend, location: &Location, deadline: Deadline) -> Result<Option<Self>, StoreError> {
+        let Some(blob) = backend.get(HEADER, deadline)? else { return Ok(None) };
+        let opened = codec()
+            .open(HEADER, &blob.bytes)
+            .map_err(|source| StoreError::Damaged { key: format!("{location}: the store's header"), source })?;
+        Self::decode(&opened.value, location).map(Some)
+    }
+
+    fn decode(bytes: &[u8], location: &Location) -> Result<Self, StoreError> {
+        let broken = |e: CborError| StoreError::NotAStore {
+            location: location.to_string(),
+            reason: format!("its header does not decode: {e}"),
+        };
+        let missing = |field: &str| StoreError::NotAStore {
+            location: location.to_string(),
+            reason: format!("its header has no {field}"),
+        };
+        let mut r = Reader::new(bytes);
+        let (mut id, mut format, mut created, mut compressor, mut folded, mut clock) =
+            (None, None, None, None, None, None);
+        let time = |r: &mut Reader<'_>| {
+            read_time(r).map_err(|e| StoreError::NotAStore { location: location.to_string(), reason: e.to_string() })
+        };
+        for _ in 0..r.map().map_err(broken)? {
+            match r.text().map_err(broken)? {
+                "id" => id = Uuid::from_slice(r.bytes().map_err(broken)?).ok(),
+                "format" => {
+                    let found = r.uint().map_err(broken)?;
+                    // What comes after the format field may look different in another format.
+                    check_format(found, location)?;
+                    format = Some(found);
+                }
+                "created" => created = Some(time(&mut r)?),
+                "compressor" => {
+                    compressor = match r.text().map_err(broken)? {
+                        "none" => Some(Compressor::None),
+                        "lz4" => Some(Compressor::Lz4),
+                        _ => None,
+                    }
+                }
+                "folded" => folded = Some(r.uint().map_err(broken)?),
+                "clock" => clock = Some(time(&mut r)?),
+                _ => {
+                    r.raw().map_err(broken)?;
+                }
+            }
+        }
+        format.ok_or_else(|| missing("format"))?;
+        Ok(Self {
+            id: id.ok_or_else(|| missing("UUID"))?,
+            created: created.ok_or_else(|| missing("creation time"))?,
+            compressor: compressor.ok_or_else(|| missing("known compressor"))?,
+            folded: folded.ok_or_else(|| missing("sequence number"))?,
+            clock: clock.ok_or_else(|| missing("clock"))?,
+        })
+    }
+}
+
+fn check_format(found: u64, location: &Location) -> Result<(), StoreError> {
+    if found == FORMAT {
+        return Ok(());
+    }
+    let remedy = if found > FORMAT {
+        "use a newer kfs"
+    } else {
+        "export the store with the kfs that wrote it and import it here"
+    };
+    Err(StoreError::Format { location: location.to_string(), found, supported: FORMAT, remedy })
+}

@@ -1,0 +1,388 @@
+//! Creating, connecting, releasing and deleting stores, with konserve's strict rules: `create` fails
+//! if there is a store, `connect` if there is none.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use uuid::Uuid;
+
+use super::commit::{missing_page, read_payload};
+use super::docs::{Docs, Slot};
+use super::header::{HEADER, Header};
+use super::record::Doc;
+use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key};
+use crate::backend::embedded::{Access, Embedded};
+use crate::backend::{Backend, BackendError, Deadline, Precondition};
+use crate::codec::{Codec, Compressor};
+use crate::journal::{Journal, JournalRecord};
+use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
+use crate::value::Key;
+
+/// The directory of the journal within an embedded store.
+const JOURNAL: &str = "journal";
+/// Bytes of decoded pages kept.
+const PAGE_CACHE: u64 = 24 << 20;
+/// Bytes of documents kept.
+const DOC_CACHE: u64 = 8 << 20;
+
+/// How a store is made.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// Its UUID; a new one if not given.
+    pub id: Option<Uuid>,
+    /// How its blobs are compressed.
+    pub compressor: Compressor,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        Self { id: None, compressor: Compressor::Lz4 }
+    }
+}
+
+/// How a store is connected.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// The UUID it must have.
+    pub id: Option<Uuid>,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// How long to wait for a holder that is shutting down.
+    pub wait: Duration,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self { id: None, read_only: false, wait: Duration::ZERO }
+    }
+}
+
+/// Ends the folding thread when the last handle goes.
+#[derive(Debug)]
+pub struct Life(Arc<Inner>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let store = Store { inner: Arc::clone(&self.0), life: None, synced: false };
+        store.stop_folding();
+        // Without a journal, what is not in records would be lost with this handle.
+        if self.0.journal.is_none() && !self.0.released.load(Ordering::Acquire) {
+            if let Err(e) = store.settle() {
+                tracing::warn!(error = %e, "what was not folded is lost");
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Creates a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if there is one; [`StoreError::NotAStore`] if there is something else.
+    pub fn create(location: &Location, options: &CreateOptions) -> Result<Self, StoreError> {
+        let now = Time::now();
+        let (backend, guard, id): (Arc<dyn Backend>, _, _) = match location {
+            Location::Memory(id) => {
+                if let Some(expected) = options.id.filter(|e| e != id) {
+                    return Err(StoreError::WrongId { location: location.to_string(), found: *id, expected });
+                }
+                let (backend, guard) = registry::create(*id)?;
+                (backend, Some(guard), *id)
+            }
+            Location::Embedded(dir) => {
+                if Embedded::exists(dir) {
+                    return Err(StoreError::Exists { location: location.to_string() });
+                }
+                refuse_other_content(dir, location)?;
+                let backend = Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))?;
+                (Arc::new(backend), None, options.id.unwrap_or_else(Uuid::new_v4))
+            }
+        };
+        let header = Header { id, created: now, compressor: options.compressor, folded: 0, clock: now };
+        let deadline = Deadline::after(PATIENCE);
+        backend.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
+        backend.sync(deadline)?;
+        Self::start(location, backend, guard, &header, false)
+    }
+
+    /// Connects to a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::Format`],
+    /// [`StoreError::WrongId`], [`StoreError::InUse`], or damage that was found.
+    pub fn connect(location: &Location, options: &ConnectOptions) -> Result<Self, StoreError> {
+        let (backend, guard): (Arc<dyn Backend>, _) = match location {
+            Location::Memory(id) => {
+                let (backend, guard) = registry::connect(*id)?;
+                (backend, Some(guard))
+            }
+            Location::Embedded(dir) => {
+                if !Embedded::exists(dir) {
+                    return Err(missing_or_other(dir, location));
+                }
+                let access = if options.read_only { Access::Read } else { Access::ReadWrite };
+                let backend = Embedded::open(dir, access, options.wait).map_err(|e| in_use(location, e))?;
+                (Arc::new(backend), None)
+            }
+        };
+        let header = Header::read(&*backend, location, Deadline::after(PATIENCE))?.ok_or_else(|| {
+            StoreError::NotAStore { location: location.to_string(), reason: "it has no header".to_owned() }
+        })?;
+        if let Some(expected) = options.id.filter(|e| *e != header.id) {
+            return Err(StoreError::WrongId { location: location.to_string(), found: header.id, expected });
+        }
+        Self::start(location, backend, guard, &header, options.read_only)
+    }
+
+    /// Whether there is a store.
+    pub fn exists(location: &Location) -> bool {
+        match location {
+            Location::Memory(id) => registry::exists(*id),
+            Location::Embedded(dir) => Embedded::exists(dir),
+        }
+    }
+
+    /// Deletes a store that nobody is connected to; `id` must be its UUID.
+    ///
+    /// # Errors
+    /// As [`Store::connect`]; nothing but what belongs to the store is removed.
+    pub fn delete(location: &Location, id: Uuid) -> Result<(), StoreError> {
+        let store = Self::connect(location, &ConnectOptions { id: Some(id), ..ConnectOptions::default() })?;
+        store.inner.released.store(true, Ordering::Release);
+        store.stop_folding();
+        match location {
+            Location::Memory(_) => {
+                let guard = store.inner.guard.lock().take();
+                if let Some(guard) = guard {
+                    registry::delete(guard);
+                }
+                Ok(())
+            }
+            Location::Embedded(dir) => {
+                drop(store);
+                let journal = dir.join(JOURNAL);
+                let files = Embedded::files(dir);
+                for path in std::iter::once(&journal).chain(&files) {
+                    remove(path)?;
+                }
+                // The directory itself goes if nothing of anyone else is in it.
+                let _ = std::fs::remove_dir(dir);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes everything to disk and ends the use of the store through all handles. The store is
+    /// free for others when the last handle is gone.
+    ///
+    /// # Errors
+    /// What kept it from being written; it is then still in the journal.
+    pub fn release(self) -> Result<(), StoreError> {
+        if self.inner.released.load(Ordering::Acquire) {
+            return Err(StoreError::Released);
+        }
+        self.stop_folding();
+        let done = if self.inner.read_only { Ok(()) } else { self.settle().and_then(|()| self.sync()) };
+        self.inner.released.store(true, Ordering::Release);
+        self.inner.guard.lock().take();
+        done
+    }
+
+    fn start(
+        location: &Location,
+        backend: Arc<dyn Backend>,
+        guard: Option<registry::Guard>,
+        header: &Header,
+        read_only: bool,
+    ) -> Result<Self, StoreError> {
+        let codec = Codec::new(header.id, header.compressor);
+        let pager = Arc::new(Pager::new(backend, codec, header.id, PAGE_CACHE));
+        let (journal, records) = match location {
+            Location::Memory(_) => (None, Vec::new()),
+            Location::Embedded(dir) if read_only => (None, Journal::read(&dir.join(JOURNAL), &header.id, header.folded)?),
+            Location::Embedded(dir) => {
+                let (journal, records) = Journal::open(&dir.join(JOURNAL), &header.id, header.folded)?;
+                (Some(journal), records)
+            }
+        };
+        let docs = Docs::new(Arc::clone(&pager), DOC_CACHE);
+        let clock = clock::Clock::after(header.clock);
+        let replayed = replay(records, header.folded, &docs, &clock, &pager)?;
+        if let (Some(journal), Some(damage)) = (&journal, replayed.cut) {
+            journal.cut_after(damage)?;
+        }
+        let inner = Arc::new(Inner {
+            location: location.clone(),
+            id: header.id,
+            created: header.created,
+            compressor: header.compressor,
+            read_only,
+            pager,
+            docs,
+            clock,
+            journal,
+            commit: Mutex::new(CommitState { next_seq: replayed.last + 1 }),
+            last_seq: AtomicU64::new(replayed.last),
+            pages_unsynced: AtomicBool::new(false),
+            folding: Mutex::new(fold::FoldState::default()),
+            fold_wanted: Condvar::new(),
+            fold_done: Condvar::new(),
+            fold_turn: Mutex::new(()),
+            observers: RwLock::new(Vec::new()),
+            released: AtomicBool::new(false),
+            guard: Mutex::new(guard),
+            folder: Mutex::new(None),
+        });
+        let store = Self { life: Some(Arc::new(Life(Arc::clone(&inner)))), inner, synced: true };
+        if !read_only {
+            store.start_folding()?;
+            if replayed.last > header.folded {
+                store.note_unfolded(1);
+            }
+        }
+        Ok(store)
+    }
+
+    fn start_folding(&self) -> Result<(), StoreError> {
+        let own = Self { inner: Arc::clone(&self.inner), life: None, synced: false };
+        let thread = std::thread::Builder::new()
+            .name("kfs-fold".to_owned())
+            .spawn(move || own.fold_loop())
+            .map_err(|source| StoreError::Io { what: "starting the folding thread".to_owned(), source })?;
+        *self.inner.folder.lock() = Some(thread);
+        Ok(())
+    }
+}
+
+struct Replayed {
+    last: u64,
+    /// Records after this one refer to pages that a power loss took; they are given up.
+    cut: Option<u64>,
+}
+
+struct ReplayForest<'a> {
+    docs: &'a Docs,
+    changed: BTreeMap<Key, Option<Entry>>,
+    error: Option<StoreError>,
+}
+
+impl Forest for ReplayForest<'_> {
+    fn document(&mut self, key: &Key) -> Result<&mut Option<Entry>, TreeError> {
+        use std::collections::btree_map::Entry as Place;
+        match self.changed.entry(key.clone()) {
+            Place::Occupied(o) => Ok(o.into_mut()),
+            Place::Vacant(v) => match self.docs.get(key) {
+                Ok(doc) => Ok(v.insert(doc.map(|d| d.entry.clone()))),
+                Err(e) => {
+                    let text = e.to_string();
+                    self.error = Some(e);
+                    Err(TreeError::malformed("a document", text))
+                }
+            },
+        }
+    }
+}
+
+/// Applies the records that no fold has seen.
+fn replay(
+    records: Vec<JournalRecord>,
+    folded: u64,
+    docs: &Docs,
+    clock: &clock::Clock,
+    pager: &Pager,
+) -> Result<Replayed, StoreError> {
+    let mut last = folded;
+    // Records known to be durable when a later one was written must not miss a page.
+    let durable = records.iter().map(|r| r.synced).max().unwrap_or(0);
+    for record in records {
+        let at = || format!("record {} of the journal", record.seq);
+        let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
+        let replay = read_payload(&record.payload).map_err(malformed)?;
+        for op in &replay.ops {
+            if missing_page(op, pager)? {
+                if record.seq <= durable {
+                    return Err(malformed(TreeError::malformed("a journal record", "a page it refers to is missing")));
+                }
+                tracing::warn!(seq = record.seq, "pages of unsynced writes were lost with the power");
+                return Ok(Replayed { last, cut: Some(last) });
+            }
+        }
+        let mut forest = ReplayForest { docs, changed: BTreeMap::new(), error: None };
+        let mut applier = Applier::default();
+        for op in &replay.ops {
+            let done = applier.step(op, &mut forest, pager);
+            if let Some(e) = forest.error.take() {
+                return Err(e);
+            }
+            done.map_err(|source| StoreError::Tree {
+                key: format!("{} ({})", at(), op.path().first().map_or_else(String::new, show_key)),
+                source,
+            })?;
+        }
+        let slots = forest.changed.into_iter().map(|(key, entry)| Slot {
+            key,
+            seq: record.seq,
+            doc: entry.map(|entry| Arc::new(Doc { entry, last_write: replay.time, seq: record.seq })),
+        });
+        docs.publish(slots.collect::<Vec<_>>());
+        clock.at_least(replay.time);
+        last = record.seq;
+    }
+    Ok(Replayed { last, cut: None })
+}
+
+fn in_use(location: &Location, e: BackendError) -> StoreError {
+    match e {
+        BackendError::LockHeld { pid, .. } => StoreError::InUse {
+            location: location.to_string(),
+            pid: pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string()),
+        },
+        BackendError::Damage { reason, .. } => StoreError::NotAStore { location: location.to_string(), reason },
+        other => StoreError::Backend(other),
+    }
+}
+
+fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
+    let location = location.to_string();
+    match std::fs::symlink_metadata(dir) {
+        Ok(m) if m.is_dir() => {
+            let empty = std::fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());
+            if empty {
+                StoreError::Missing { location }
+            } else {
+                StoreError::NotAStore { location, reason: "the directory holds no engine of a store".to_owned() }
+            }
+        }
+        Ok(_) => StoreError::NotAStore { location, reason: "it is no directory".to_owned() },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => StoreError::Missing { location },
+        Err(source) => StoreError::Io { what: format!("looking at {location}"), source },
+    }
+}
+
+fn refuse_other_content(dir: &Path, location: &Location) -> Result<(), StoreError> {
+    match missing_or_other(dir, location) {
+        StoreError::Missing { .. } => Ok(()),
+        StoreError::NotAStore { location, .. } => Err(StoreError::NotAStore {
+            location,
+            reason: "there is something else; a store needs an empty or new directory".to_owned(),
+        }),
+        other => Err(other),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    let done = match std::fs::symlink_metadata(path) {
+        Ok(m) if m.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match done {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StoreError::Io { what: format!("removing {}", path.display()), source }),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,211 @@
+//! The store: documents under keys, each operation atomic.
+//!
+//! [`Store::create`] and [`Store::connect`] give a handle; handles are cheap to clone and may be
+//! used from many threads. A write is a transaction ([`Store::transact`]): it reads versions, makes
+//! new ones, appends one record to the journal and publishes them; if another write came between, it
+//! runs again. Readers never wait for writers. In the background [folding](fold) writes the new
+//! versions into pages and records.
+//!
+//! A write through the API is on disk when it returns, unless the handle is [`Store::unsynced`]: then
+//! it survives the death of the process, and a power loss only after [`Store::sync`].
+
+mod api;
+mod binary;
+mod clock;
+mod commit;
+mod docs;
+mod error;
+mod fold;
+mod header;
+mod lifecycle;
+mod location;
+mod record;
+mod registry;
+mod tx;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use uuid::Uuid;
+
+pub use api::{Change, Keys};
+pub use binary::BlobReader;
+pub use error::StoreError;
+pub use header::FORMAT;
+pub use lifecycle::{ConnectOptions, CreateOptions};
+pub use location::Location;
+pub use record::{Doc, Kind, Meta};
+pub use tx::Tx;
+
+use crate::codec::Compressor;
+use crate::journal::Journal;
+use crate::tree::{Op, PageAddr, Pager, Time, page_key};
+use crate::value::{Key, edn};
+
+/// A connected store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+    /// Ends the folding thread with the last handle; the thread's own handle has none.
+    life: Option<Arc<lifecycle::Life>>,
+    /// Whether API writes wait for the disk.
+    synced: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    location: Location,
+    id: Uuid,
+    created: Time,
+    compressor: Compressor,
+    read_only: bool,
+    pager: Arc<Pager>,
+    docs: docs::Docs,
+    clock: clock::Clock,
+    journal: Option<Journal>,
+    commit: Mutex<CommitState>,
+    /// The last sequence number given, for those who do not hold the commit lock.
+    last_seq: AtomicU64,
+    /// Pages were written that the backend has not synced.
+    pages_unsynced: AtomicBool,
+    folding: Mutex<fold::FoldState>,
+    fold_wanted: Condvar,
+    fold_done: Condvar,
+    /// One fold at a time.
+    fold_turn: Mutex<()>,
+    observers: RwLock<Vec<Arc<dyn Observer>>>,
+    /// Set once, by the release of the store.
+    released: AtomicBool,
+    /// Keeps others out of a store in memory.
+    guard: Mutex<Option<registry::Guard>>,
+    folder: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct CommitState {
+    next_seq: u64,
+}
+
+/// Hears of every write, after it is visible and without any lock held.
+pub trait Observer: Send + Sync {
+    /// A record was committed by `origin` (0: the API; else who passed it to
+    /// [`Store::transact_as`]).
+    fn committed(&self, origin: u64, seq: u64, ops: &[Op]);
+}
+
+impl std::fmt::Debug for dyn Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+impl Inner {
+    fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
+    }
+}
+
+impl Store {
+    /// The store's UUID.
+    pub fn id(&self) -> Uuid {
+        self.inner.id
+    }
+
+    /// Where the store is.
+    pub fn location(&self) -> &Location {
+        &self.inner.location
+    }
+
+    /// When the store was created.
+    pub fn created(&self) -> Time {
+        self.inner.created
+    }
+
+    /// Whether the store refuses writes.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.read_only
+    }
+
+    /// How new blobs are compressed.
+    pub fn compressor(&self) -> Compressor {
+        self.inner.compressor
+    }
+
+    /// The sequence number of the last write.
+    pub fn last_seq(&self) -> u64 {
+        self.inner.last_seq()
+    }
+
+    /// A stamp of the store's clock, later than every one before.
+    pub fn now(&self) -> Time {
+        self.inner.clock.tick()
+    }
+
+    /// The pages of the store.
+    pub fn pager(&self) -> &Pager {
+        &self.inner.pager
+    }
+
+    /// A handle whose writes return before they are on disk (konserve's `sync_blob: false`).
+    #[must_use]
+    pub fn unsynced(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), life: self.life.clone(), synced: false }
+    }
+
+    /// Registers someone who hears of every write.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.inner.observers.write().push(observer);
+    }
+
+    /// Puts pages into the backend. Nothing refers to them yet.
+    pub fn put_pages(&self, pages: Vec<(PageAddr, Vec<u8>)>) -> Result<(), StoreError> {
+        use crate::backend::{Batch, Precondition};
+        let backend = self.inner.pager.backend();
+        if pages.is_empty() {
+            return Ok(());
+        }
+        self.inner.pages_unsynced.store(true, Ordering::Release);
+        let mut batch = Batch::new();
+        for (addr, bytes) in pages {
+            batch.put(page_key(&addr), bytes, Precondition::Any);
+            if batch.size() > 1 << 20 {
+                backend.apply(std::mem::take(&mut batch), self.inner.pager.deadline())?;
+            }
+        }
+        if !batch.is_empty() {
+            backend.apply(batch, self.inner.pager.deadline())?;
+        }
+        Ok(())
+    }
+
+    /// The document under a key as it is now.
+    pub fn doc(&self, key: &Key) -> Result<Option<Arc<Doc>>, StoreError> {
+        self.check_open()?;
+        self.inner.docs.get(key)
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.inner.released.load(Ordering::Acquire) {
+            return Err(StoreError::Released);
+        }
+        Ok(())
+    }
+}
+
+/// A key for messages.
+pub(crate) fn show_key(key: &Key) -> String {
+    if *key == crate::tree::root_key() {
+        return "the root directory".to_owned();
+    }
+    if *key == crate::tree::links_key() {
+        return "the linked files".to_owned();
+    }
+    edn::print(&key.value())
+}
+
+/// A path for messages.
+pub(crate) fn show_path(path: &[Key]) -> String {
+    let keys: Vec<String> = path.iter().map(show_key).collect();
+    format!("[{}]", keys.join(" "))
+}

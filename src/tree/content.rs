@@ -1,0 +1,68 @@
+//! Reading and changing the bytes of a text or byte string.
+
+use std::sync::Arc;
+
+use super::entry::{CHUNK, Content, Entry, Node};
+use super::error::TreeError;
+use super::pager::Pager;
+use crate::value::Key;
+
+/// Contents above this are never brought into memory whole.
+pub const MAX_WHOLE: u64 = 1 << 32;
+
+/// The whole content.
+pub fn read_all(content: &Content, pager: &Pager) -> Result<Vec<u8>, TreeError> {
+    if content.len() > MAX_WHOLE {
+        return Err(TreeError::malformed("a content", format!("{} bytes are too many to hold in memory", content.len())));
+    }
+    let len = usize::try_from(content.len()).unwrap_or(usize::MAX);
+    read(content, 0, len, pager)
+}
+
+/// Up to `len` bytes from `offset`; fewer only at the end.
+pub fn read(content: &Content, offset: u64, len: usize, pager: &Pager) -> Result<Vec<u8>, TreeError> {
+    let end = offset.saturating_add(len as u64).min(content.len());
+    if offset >= end {
+        return Ok(Vec::new());
+    }
+    let slice = |b: &[u8]| -> Vec<u8> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let to = usize::try_from(end).unwrap_or(usize::MAX);
+        b.get(from..to).unwrap_or_default().to_vec()
+    };
+    match content {
+        Content::Inline(b) => Ok(slice(b)),
+        Content::Page(p) => Ok(slice(&pager.blob(p)?)),
+        Content::Chunked(_) => {
+            let mut out = Vec::with_capacity(usize::try_from(end - offset).unwrap_or(0));
+            let mut at = offset;
+            while at < end {
+                let index = at / CHUNK as u64;
+                let from = usize::try_from(at % CHUNK as u64).unwrap_or(0);
+                let to = CHUNK.min(from + usize::try_from(end - at).unwrap_or(CHUNK));
+                let bytes = chunk(content, index, pager)?;
+                let have = bytes.as_deref().and_then(|b| b.get(from..to.min(b.len()))).unwrap_or_default();
+                out.extend_from_slice(have);
+                // What a chunk lacks is zeros.
+                out.resize(out.len() + (to - from - have.len()), 0);
+                at += (to - from) as u64;
+            }
+            Ok(out)
+        }
+    }
+}
+
+/// The bytes of one chunk; `None` for a hole. A chunk may be shorter than [`CHUNK`].
+pub fn chunk(content: &Content, index: u64, pager: &Pager) -> Result<Option<Arc<[u8]>>, TreeError> {
+    match content {
+        Content::Inline(b) if index == 0 => Ok(Some(Arc::clone(b))),
+        Content::Page(p) if index == 0 => pager.blob(p).map(Some),
+        Content::Inline(_) | Content::Page(_) => Ok(None),
+        Content::Chunked(c) => match c.chunks.get(&Key::index(index), pager)? {
+            Some(Entry { node: Node::Bytes(Content::Inline(b)), .. }) => Ok(Some(b)),
+            Some(Entry { node: Node::Bytes(Content::Page(p)), .. }) => pager.blob(&p).map(Some),
+            Some(_) => Err(TreeError::malformed("a long content", "a chunk that is no bytes")),
+            None => Ok(None),
+        },
+    }
+}

@@ -1,0 +1,137 @@
+//! Writing what changed: replaces what is large and only in memory by pages.
+
+use std::sync::{Arc, OnceLock};
+
+use super::entry::{Chunked, Content, Entry, Node, PageAddr, PageRef};
+use super::error::TreeError;
+use super::map::{Body, Child, Link, Map, Run};
+use super::page::{write_entry, write_run};
+use super::pager::Pager;
+use crate::value::cbor::Writer;
+use crate::value::{Value, cbor};
+
+/// Content up to this many bytes stands in the entry.
+const INLINE_CONTENT: usize = 256;
+/// A scalar up to this many bytes of CBOR stands in the entry.
+const INLINE_SCALAR: usize = 1024;
+/// A directory up to this many bytes of CBOR stands in its parent.
+const INLINE_MAP: usize = 1024;
+
+/// Collects the pages of one fold.
+#[derive(Debug)]
+pub struct Folder<'a> {
+    pager: &'a Pager,
+    birth: u64,
+    /// Sealed pages to put into the backend before anything that refers to them.
+    pub pages: Vec<(PageAddr, Vec<u8>)>,
+    /// Their size.
+    pub bytes: usize,
+}
+
+impl<'a> Folder<'a> {
+    /// A folder that writes pages with this birth number.
+    pub fn new(pager: &'a Pager, birth: u64) -> Self {
+        Self { pager, birth, pages: Vec::new(), bytes: 0 }
+    }
+
+    /// The same entry with everything large in pages.
+    pub fn entry(&mut self, entry: &Entry) -> Result<Entry, TreeError> {
+        let node = match &entry.node {
+            Node::Text(c) => Node::Text(self.content(c)?),
+            Node::Bytes(c) => Node::Bytes(self.content(c)?),
+            Node::Map(m) => Node::Map(self.map(m)?),
+            Node::Vector(m) => Node::Vector(self.map(m)?),
+            Node::Scalar(v) => self.scalar(v)?,
+            Node::ScalarPage(_) | Node::Ref(_) => entry.node.clone(),
+        };
+        Ok(Entry { attrs: entry.attrs.clone(), node })
+    }
+
+    fn scalar(&mut self, value: &Arc<Value>) -> Result<Node, TreeError> {
+        let may_be_large = matches!(
+            **value,
+            Value::List(_)
+                | Value::Set(_)
+                | Value::Tagged(..)
+                | Value::BigInt(_)
+                | Value::Decimal(_)
+                | Value::Ratio(_)
+                | Value::Keyword(_)
+                | Value::Symbol(_)
+        );
+        if may_be_large {
+            let bytes = cbor::encode(value);
+            if bytes.len() > INLINE_SCALAR {
+                let len = bytes.len() as u64;
+                return Ok(Node::ScalarPage(self.page(&bytes, len, 0)?));
+            }
+        }
+        Ok(Node::Scalar(Arc::clone(value)))
+    }
+
+    /// The same content with everything large in pages.
+    pub fn content(&mut self, content: &Content) -> Result<Content, TreeError> {
+        Ok(match content {
+            Content::Inline(b) if b.len() > INLINE_CONTENT => Content::Page(self.page(b, b.len() as u64, 0)?),
+            Content::Inline(_) | Content::Page(_) => content.clone(),
+            Content::Chunked(c) => {
+                Content::Chunked(Arc::new(Chunked { len: c.len, chunks: self.map(&c.chunks)? }))
+            }
+        })
+    }
+
+    /// Writes a page of these bytes.
+    pub fn page(&mut self, bytes: &[u8], len: u64, dirs: u64) -> Result<Arc<PageRef>, TreeError> {
+        let addr = self.pager.address(bytes);
+        let sealed = self.pager.seal(&addr, self.birth, bytes)?;
+        self.bytes += sealed.len();
+        self.pages.push((addr, sealed));
+        Ok(Arc::new(PageRef { addr, birth: self.birth, len, dirs }))
+    }
+
+    fn map(&mut self, map: &Map) -> Result<Map, TreeError> {
+        Ok(Map(self.link(&map.0, true)?))
+    }
+
+    fn link(&mut self, link: &Link, top: bool) -> Result<Link, TreeError> {
+        let run = match link {
+            Link::Page(_) => return Ok(link.clone()),
+            Link::Mem(run) => run,
+        };
+        if let Some(page) = run.saved.get() {
+            return Ok(Link::Page(Arc::clone(page)));
+        }
+        let body = match &run.body {
+            Body::Leaf(items) => Body::Leaf(
+                items.iter().map(|(k, e)| Ok((k.clone(), self.entry(e)?))).collect::<Result<_, TreeError>>()?,
+            ),
+            Body::Branch { level, children } => Body::Branch {
+                level: *level,
+                children: children
+                    .iter()
+                    .map(|c| Ok(Child { link: self.link(&c.link, false)?, ..c.clone() }))
+                    .collect::<Result<_, TreeError>>()?,
+            },
+        };
+        let compact = Run { saved: OnceLock::new(), body };
+        let mut bytes = Vec::new();
+        write_run(&mut Writer::new(&mut bytes), &compact, self.pager)?;
+        if top && bytes.len() <= INLINE_MAP && matches!(compact.body, Body::Leaf(_)) {
+            return Ok(Link::Mem(Arc::new(compact)));
+        }
+        let whole = Map(Link::Mem(Arc::clone(run)));
+        let page = self.page(&bytes, whole.len(), whole.dirs())?;
+        // Versions that share this run find it written.
+        let _ = run.saved.set(Arc::clone(&page));
+        let _ = compact.saved.set(Arc::clone(&page));
+        self.pager.keep(page.addr, &Arc::new(compact), bytes.len());
+        Ok(Link::Page(page))
+    }
+}
+
+/// Bytes that the entry takes in a journal record: what a fold has not written yet.
+pub fn weight(entry: &Entry, pager: &Pager) -> Result<usize, TreeError> {
+    let mut bytes = Vec::new();
+    write_entry(&mut Writer::new(&mut bytes), entry, pager)?;
+    Ok(bytes.len())
+}

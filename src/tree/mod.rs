@@ -1,0 +1,27 @@
+//! Documents as persistent trees of pages.
+//!
+//! An [`Entry`] is a node with attributes; the children of a map or vector stand in a [`Map`], a
+//! search tree whose runs are in memory while they change and in immutable pages afterwards. Reading
+//! loads what it needs through the [`Pager`]; editing copies the path above the change; a [`Folder`]
+//! writes what is new. [`Op`] is a step as the journal records it.
+
+pub mod content;
+pub mod convert;
+pub mod edit;
+mod entry;
+mod error;
+mod fold;
+mod map;
+mod op;
+mod page;
+mod pager;
+mod time;
+
+pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
+pub use error::TreeError;
+pub use fold::{Folder, weight};
+pub use map::Map;
+pub use op::{Applier, Forest, Op, is_hidden, links_key, read_ops, root_key, shared, write_ops};
+pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
+pub use pager::{PATIENCE, Pager, hex, page_key};
+pub use time::Time;

@@ -1,0 +1,294 @@
+//! Operations on documents, as the journal records them: results, never closures. Applying the same
+//! operations to the same documents gives the same documents.
+
+use std::sync::Arc;
+
+use super::edit::{change, touch};
+use super::entry::{Attrs, Entry, Node};
+use super::error::TreeError;
+use super::page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
+use super::pager::Pager;
+use super::time::Time;
+use crate::value::cbor::{Reader, Writer};
+use crate::value::{Key, KeyPath};
+
+/// One step. Paths start with the document's key; a path of one key is the document itself.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Puts an entry at a path whose parent is there.
+    Put {
+        /// Where.
+        path: KeyPath,
+        /// What.
+        entry: Entry,
+        /// The parent's new change time.
+        time: Option<Time>,
+    },
+    /// Takes the entry at a path out; it may be placed elsewhere by the same record.
+    Take {
+        /// Where.
+        path: KeyPath,
+        /// The parent's new change time.
+        time: Option<Time>,
+    },
+    /// Puts the entry taken by the `index`th `Take` of the record at a path, with other attributes.
+    Place {
+        /// Where.
+        path: KeyPath,
+        /// Which of the entries taken.
+        index: u64,
+        /// Its attributes there.
+        attrs: Attrs,
+        /// The parent's new change time.
+        time: Option<Time>,
+    },
+    /// Replaces the attributes of the entry at a path.
+    SetAttrs {
+        /// Where; the empty path is the root directory.
+        path: KeyPath,
+        /// The attributes.
+        attrs: Attrs,
+    },
+}
+
+impl Op {
+    /// The path that the step changes.
+    pub fn path(&self) -> &KeyPath {
+        match self {
+            Self::Put { path, .. } | Self::Take { path, .. } | Self::Place { path, .. } | Self::SetAttrs { path, .. } => {
+                path
+            }
+        }
+    }
+}
+
+/// The documents that operations change.
+pub trait Forest {
+    /// The document under a key, for changing; `None` stands for no document.
+    fn document(&mut self, key: &Key) -> Result<&mut Option<Entry>, TreeError>;
+}
+
+/// The hidden document that holds the attributes of the root directory: CBOR `undefined`, which no
+/// value's encoding is.
+pub fn root_key() -> Key {
+    Key::from_canonical(&[0xf7])
+}
+
+/// The hidden document of files with several names.
+pub fn links_key() -> Key {
+    Key::from_canonical(&[0xf8, 0xff])
+}
+
+/// Whether a key is one of the hidden documents.
+pub fn is_hidden(key: &Key) -> bool {
+    matches!(key.bytes(), [0xf7] | [0xf8, ..])
+}
+
+/// Applies the steps of one record, one after the other.
+#[derive(Debug, Default)]
+pub struct Applier {
+    taken: Vec<Option<Entry>>,
+}
+
+impl Applier {
+    /// Applies the next step.
+    pub fn step(&mut self, op: &Op, forest: &mut dyn Forest, pager: &Pager) -> Result<(), TreeError> {
+        match op {
+            Op::Put { path, entry, time } => put(forest, path, entry.clone(), *time, pager),
+            Op::Take { path, time } => {
+                let entry = take(forest, path, *time, pager)?;
+                self.taken.push(Some(entry));
+                Ok(())
+            }
+            Op::Place { path, index, attrs, time } => {
+                let slot = usize::try_from(*index).ok().and_then(|i| self.taken.get_mut(i)).and_then(Option::take);
+                let mut entry = slot.ok_or_else(|| TreeError::malformed("a journal record", "nothing to place"))?;
+                entry.set_attrs(attrs.clone());
+                put(forest, path, entry, *time, pager)
+            }
+            Op::SetAttrs { path, attrs } => set_attrs(forest, path, attrs, pager),
+        }
+    }
+}
+
+fn put(
+    forest: &mut dyn Forest,
+    path: &[Key],
+    entry: Entry,
+    time: Option<Time>,
+    pager: &Pager,
+) -> Result<(), TreeError> {
+    let Some((doc, rest)) = path.split_first() else {
+        return Err(TreeError::malformed("an operation", "an empty path"));
+    };
+    match rest.split_last() {
+        None => {
+            *forest.document(doc)? = Some(entry);
+            touch_root(forest, time)
+        }
+        Some((key, above)) => {
+            let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
+            let mut entry = Some(entry);
+            change(root, above, pager, &mut |parent, stamp| {
+                let Some(entry) = entry.take() else { return Ok(()) };
+                match &mut parent.node {
+                    Node::Map(map) | Node::Vector(map) => map.insert(key, entry, pager)?,
+                    _ => return Err(TreeError::ThroughScalar { depth: above.len() }),
+                };
+                if let Some(time) = time {
+                    touch(parent, stamp, time);
+                }
+                Ok(())
+            })
+        }
+    }
+}
+
+fn take(forest: &mut dyn Forest, path: &[Key], time: Option<Time>, pager: &Pager) -> Result<Entry, TreeError> {
+    let Some((doc, rest)) = path.split_first() else {
+        return Err(TreeError::malformed("an operation", "an empty path"));
+    };
+    match rest.split_last() {
+        None => {
+            let entry = forest.document(doc)?.take().ok_or(TreeError::NotFound { depth: 0 })?;
+            touch_root(forest, time)?;
+            Ok(entry)
+        }
+        Some((key, above)) => {
+            let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
+            let mut taken = None;
+            change(root, above, pager, &mut |parent, stamp| {
+                taken = match &mut parent.node {
+                    Node::Map(map) | Node::Vector(map) => map.remove(key, pager)?,
+                    _ => return Err(TreeError::ThroughScalar { depth: above.len() }),
+                };
+                if let Some(time) = time {
+                    touch(parent, stamp, time);
+                }
+                Ok(())
+            })?;
+            taken.ok_or(TreeError::NotFound { depth: path.len() })
+        }
+    }
+}
+
+fn set_attrs(forest: &mut dyn Forest, path: &[Key], attrs: &Attrs, pager: &Pager) -> Result<(), TreeError> {
+    let Some((doc, rest)) = path.split_first() else {
+        root_entry(forest)?.set_attrs(attrs.clone());
+        return Ok(());
+    };
+    let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
+    change(root, rest, pager, &mut |entry, _| {
+        entry.set_attrs(attrs.clone());
+        Ok(())
+    })
+}
+
+fn root_entry(forest: &mut dyn Forest) -> Result<&mut Entry, TreeError> {
+    let slot = forest.document(&root_key())?;
+    Ok(slot.get_or_insert_with(|| Entry::plain(Node::Map(super::map::Map::new()))))
+}
+
+fn touch_root(forest: &mut dyn Forest, time: Option<Time>) -> Result<(), TreeError> {
+    if let Some(time) = time {
+        touch(root_entry(forest)?, time, time);
+    }
+    Ok(())
+}
+
+/// Writes the steps of a record: `[[code, path, …], …]`.
+pub fn write_ops(w: &mut Writer<'_>, ops: &[Op], pager: &Pager) -> Result<(), TreeError> {
+    w.array(ops.len());
+    for op in ops {
+        match op {
+            Op::Put { path, entry, time } => {
+                w.array(4);
+                w.uint(0);
+                write_path(w, path);
+                write_entry(w, entry, pager)?;
+                write_optional_time(w, *time);
+            }
+            Op::Take { path, time } => {
+                w.array(3);
+                w.uint(1);
+                write_path(w, path);
+                write_optional_time(w, *time);
+            }
+            Op::Place { path, index, attrs, time } => {
+                w.array(5);
+                w.uint(2);
+                write_path(w, path);
+                w.uint(*index);
+                write_attrs(w, attrs);
+                write_optional_time(w, *time);
+            }
+            Op::SetAttrs { path, attrs } => {
+                w.array(3);
+                w.uint(3);
+                write_path(w, path);
+                write_attrs(w, attrs);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the steps of a record.
+pub fn read_ops(r: &mut Reader<'_>) -> Result<Vec<Op>, TreeError> {
+    let n = r.array()?;
+    let mut ops = Vec::with_capacity(n.min(1024));
+    for _ in 0..n {
+        let fields = r.array()?;
+        let op = match (r.uint()?, fields) {
+            (0, 4) => Op::Put { path: read_path(r)?, entry: read_entry(r)?, time: read_optional_time(r)? },
+            (1, 3) => Op::Take { path: read_path(r)?, time: read_optional_time(r)? },
+            (2, 5) => Op::Place {
+                path: read_path(r)?,
+                index: r.uint()?,
+                attrs: read_attrs(r)?,
+                time: read_optional_time(r)?,
+            },
+            (3, 3) => Op::SetAttrs { path: read_path(r)?, attrs: read_attrs(r)? },
+            (code, _) => return Err(TreeError::malformed("a journal record", format!("unknown operation {code}"))),
+        };
+        ops.push(op);
+    }
+    Ok(ops)
+}
+
+fn write_path(w: &mut Writer<'_>, path: &[Key]) {
+    w.array(path.len());
+    for key in path {
+        w.raw(key.bytes());
+    }
+}
+
+fn read_path(r: &mut Reader<'_>) -> Result<KeyPath, TreeError> {
+    let n = r.array()?;
+    let mut keys = Vec::with_capacity(n.min(64));
+    for _ in 0..n {
+        keys.push(Key::from_canonical(r.raw()?));
+    }
+    Ok(KeyPath::from(keys))
+}
+
+fn write_optional_time(w: &mut Writer<'_>, time: Option<Time>) {
+    match time {
+        Some(t) => write_time(w, t),
+        None => {
+            w.null();
+        }
+    }
+}
+
+fn read_optional_time(r: &mut Reader<'_>) -> Result<Option<Time>, TreeError> {
+    if r.take_null() {
+        return Ok(None);
+    }
+    read_time(r).map(Some)
+}
+
+/// Attributes shared by an entry, for building one.
+pub fn shared(attrs: Attrs) -> Option<Arc<Attrs>> {
+    if attrs == Attrs::default() { None } else { Some(Arc::new(attrs)) }
+}

@@ -1,0 +1,163 @@
+//! Pages in and out of the backend: verified when read, cached by address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entry::{PageAddr, PageRef};
+use super::error::TreeError;
+use super::map::Run;
+use super::page::read_run;
+use crate::backend::{Backend, Deadline};
+use crate::codec::Codec;
+
+/// How long one call of the backend may take before the operation fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a decoded run takes beside its bytes, roughly: keys and entries are several times larger
+/// in memory than in a page.
+const DECODED_FACTOR: usize = 4;
+
+/// Reads pages.
+pub struct Pager {
+    backend: Arc<dyn Backend>,
+    codec: Codec,
+    address_key: [u8; 32],
+    runs: quick_cache::sync::Cache<PageAddr, Cached, Weight>,
+}
+
+#[derive(Clone)]
+enum Cached {
+    Run(Arc<Run>, u32),
+    Blob(Arc<[u8]>),
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl quick_cache::Weighter<PageAddr, Cached> for Weight {
+    fn weight(&self, _: &PageAddr, page: &Cached) -> u64 {
+        match page {
+            Cached::Run(_, bytes) => u64::from(*bytes),
+            Cached::Blob(b) => b.len() as u64 + 64,
+        }
+    }
+}
+
+impl std::fmt::Debug for Pager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pager").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+/// The backend address of a page: `p` and the page's address.
+pub fn page_key(addr: &PageAddr) -> Vec<u8> {
+    let mut key = Vec::with_capacity(33);
+    key.push(b'p');
+    key.extend_from_slice(addr);
+    key
+}
+
+impl Pager {
+    /// A pager with a cache of about `cache` bytes.
+    pub fn new(backend: Arc<dyn Backend>, codec: Codec, store: uuid::Uuid, cache: u64) -> Self {
+        let items = usize::try_from(cache / 4096).unwrap_or(1024).max(64);
+        Self {
+            backend,
+            codec,
+            address_key: blake3::derive_key("konserve-fs 2026 page address", store.as_bytes()),
+            runs: quick_cache::sync::Cache::with_weighter(items, cache, Weight),
+        }
+    }
+
+    /// The backend below.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The codec of this store's blobs.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The deadline of a call that starts now.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(PATIENCE)
+    }
+
+    /// The address of a page with these bytes.
+    pub fn address(&self, bytes: &[u8]) -> PageAddr {
+        *blake3::keyed_hash(&self.address_key, bytes).as_bytes()
+    }
+
+    /// The blob of a page with these bytes, as the backend stores it.
+    pub fn seal(&self, addr: &PageAddr, birth: u64, bytes: &[u8]) -> Result<Vec<u8>, TreeError> {
+        let mut meta = Vec::new();
+        crate::value::cbor::Writer::new(&mut meta).uint(birth);
+        self.codec
+            .seal(&page_key(addr), &meta, bytes)
+            .map_err(|source| TreeError::DamagedPage { page: hex(addr), source })
+    }
+
+    /// The run in a page.
+    pub fn run(&self, page: &PageRef) -> Result<Arc<Run>, TreeError> {
+        if let Some(Cached::Run(run, _)) = self.runs.get(&page.addr) {
+            return Ok(run);
+        }
+        let bytes = self.read(page)?;
+        let run = Run::clean(read_run(&bytes)?, page);
+        self.keep(page.addr, &run, bytes.len());
+        Ok(run)
+    }
+
+    /// Remembers a run that a fold has just written.
+    pub fn keep(&self, addr: PageAddr, run: &Arc<Run>, bytes: usize) {
+        let weight = u32::try_from(bytes.saturating_mul(DECODED_FACTOR) + 256).unwrap_or(u32::MAX);
+        self.runs.insert(addr, Cached::Run(Arc::clone(run), weight));
+    }
+
+    /// The bytes of a content page.
+    pub fn blob(&self, page: &PageRef) -> Result<Arc<[u8]>, TreeError> {
+        if let Some(Cached::Blob(bytes)) = self.runs.get(&page.addr) {
+            return Ok(bytes);
+        }
+        let bytes: Arc<[u8]> = Arc::from(self.read(page)?);
+        if bytes.len() as u64 != page.len {
+            return Err(TreeError::malformed(
+                format!("page {}", hex(&page.addr)),
+                format!("{} bytes where {} are expected", bytes.len(), page.len),
+            ));
+        }
+        self.runs.insert(page.addr, Cached::Blob(Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+
+    /// An error unless the page is there.
+    pub fn has(&self, page: &PageRef) -> Result<(), TreeError> {
+        match self.backend.get_range(&page_key(&page.addr), 0..0, self.deadline())? {
+            Some(_) => Ok(()),
+            None => Err(TreeError::MissingPage { page: hex(&page.addr) }),
+        }
+    }
+
+    fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
+        let key = page_key(&page.addr);
+        let blob = self
+            .backend
+            .get(&key, self.deadline())?
+            .ok_or_else(|| TreeError::MissingPage { page: hex(&page.addr) })?;
+        let opened = self
+            .codec
+            .open(&key, &blob.bytes)
+            .map_err(|source| TreeError::DamagedPage { page: hex(&page.addr), source })?;
+        Ok(opened.value.into_owned())
+    }
+}
+
+/// Bytes in hex, for messages.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}

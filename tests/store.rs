@@ -1,0 +1,7 @@
+//! The store through its public API.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failed test panics")]
+
+mod store {
+    mod api;
+    mod tree;
+}
