@@ -1,2 +1,3 @@
 pub mod backend;
 pub mod codec;
+pub mod journal;
