@@ -1,0 +1,203 @@
+//! Frames, notes and segment headers as bytes, drawn in the [module above](super).
+
+use uuid::Uuid;
+
+/// The longest payload.
+pub const MAX_PAYLOAD: usize = 64 * 1024 * 1024;
+
+/// Where a segment's note and frames begin.
+pub const NOTE_AT: u64 = 512;
+pub const FRAMES_AT: u64 = 1024;
+
+/// Bytes before a frame's payload, of a note, and of a header.
+pub const FRAME_HEADER: usize = 36;
+pub const NOTE: usize = 24;
+pub const HEADER: usize = 56;
+
+/// Frames begin at multiples of this.
+pub const ALIGN: usize = 8;
+
+const MAGIC: [u8; 8] = *b"kfsjrnl\0";
+const FORMAT: u32 = 1;
+const CHECK: usize = 16;
+const CHECK_CONTEXT: &str = "konserve-fs journal 1 check";
+
+/// What the structures of one store are checked with.
+#[derive(Clone)]
+pub struct Key([u8; 32]);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl Key {
+    pub fn new(store: &Uuid) -> Self {
+        Self(blake3::derive_key(CHECK_CONTEXT, store.as_bytes()))
+    }
+
+    fn check(&self, parts: &[&[u8]]) -> [u8; CHECK] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        let mut check = [0; CHECK];
+        hasher.finalize_xof().fill(&mut check);
+        check
+    }
+}
+
+/// Where a structure stands: the segment's first sequence number and the position in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub segment: u64,
+    pub offset: u64,
+}
+
+impl Place {
+    fn bytes(self) -> [u8; 16] {
+        ((u128::from(self.offset) << 64) | u128::from(self.segment)).to_le_bytes()
+    }
+}
+
+/// A frame as found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub seq: u64,
+    pub synced: u64,
+    pub payload: &'a [u8],
+}
+
+/// The bytes that a frame with this much payload takes.
+pub fn frame_length(payload: usize) -> usize {
+    (FRAME_HEADER + payload).next_multiple_of(ALIGN)
+}
+
+impl<'a> Frame<'a> {
+    /// Puts the frame's bytes in place of what `out` holds.
+    pub fn encode(&self, key: &Key, place: Place, out: &mut Vec<u8>) {
+        let length = u32::try_from(self.payload.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes();
+        let (seq, synced) = (self.seq.to_le_bytes(), self.synced.to_le_bytes());
+        let check = key.check(&[&place.bytes(), &length, &seq, &synced, self.payload]);
+        out.clear();
+        out.reserve(frame_length(self.payload.len()));
+        out.extend_from_slice(&length);
+        out.extend_from_slice(&check);
+        out.extend_from_slice(&seq);
+        out.extend_from_slice(&synced);
+        out.extend_from_slice(self.payload);
+        out.resize(frame_length(self.payload.len()), 0);
+    }
+
+    /// The frame at the beginning of `bytes`, if it is valid there and its sequence number is in
+    /// `expected` (which is looked at first, because it is cheap).
+    pub fn decode(
+        key: &Key,
+        place: Place,
+        bytes: &'a [u8],
+        expected: std::ops::RangeInclusive<u64>,
+    ) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (check, rest) = rest.split_first_chunk::<CHECK>()?;
+        let (seq, rest) = rest.split_first_chunk::<8>()?;
+        let (synced, rest) = rest.split_first_chunk::<8>()?;
+        if !expected.contains(&u64::from_le_bytes(*seq)) {
+            return None;
+        }
+        let payload = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        if key.check(&[&place.bytes(), length, seq, synced, payload]) != *check {
+            return None;
+        }
+        let (seq, synced) = (u64::from_le_bytes(*seq), u64::from_le_bytes(*synced));
+        Some(Self {
+            seq,
+            synced,
+            payload,
+        })
+    }
+}
+
+/// The note that everything up to `synced` is durable.
+pub fn encode_note(key: &Key, segment: u64, synced: u64) -> [u8; NOTE] {
+    let mut note = [0; NOTE];
+    let (number, check) = note.split_at_mut(8);
+    number.copy_from_slice(&synced.to_le_bytes());
+    let place = Place {
+        segment,
+        offset: NOTE_AT,
+    };
+    check.copy_from_slice(&key.check(&[&place.bytes(), number]));
+    note
+}
+
+/// What a note says, if it is valid.
+pub fn decode_note(key: &Key, segment: u64, bytes: &[u8]) -> Option<u64> {
+    let (number, rest) = bytes.split_first_chunk::<8>()?;
+    let place = Place {
+        segment,
+        offset: NOTE_AT,
+    };
+    let valid = key.check(&[&place.bytes(), number]) == *rest.first_chunk::<CHECK>()?;
+    valid.then(|| u64::from_le_bytes(*number))
+}
+
+/// What the first bytes of a segment turn out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// A header of this store, with the first sequence number.
+    Valid(u64),
+    /// A header of another store.
+    OtherStore,
+    /// A header of a format that is not known here.
+    OtherFormat(u32),
+    /// No header.
+    Invalid,
+}
+
+pub fn encode_header(key: &Key, store: &Uuid, first: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    let (covered, check) = header.split_at_mut(HEADER - CHECK);
+    let parts: [&[u8]; 5] = [
+        &MAGIC,
+        &FORMAT.to_le_bytes(),
+        &[0; 4],
+        store.as_bytes(),
+        &first.to_le_bytes(),
+    ];
+    covered.copy_from_slice(&parts.concat());
+    check.copy_from_slice(&key.check(&[covered]));
+    header
+}
+
+pub fn decode_header(key: &Key, store: &Uuid, bytes: &[u8]) -> Header {
+    read_header(key, store, bytes).unwrap_or(Header::Invalid)
+}
+
+fn read_header(key: &Key, store: &Uuid, bytes: &[u8]) -> Option<Header> {
+    let (covered, rest) = bytes.split_at_checked(HEADER - CHECK)?;
+    let check = *rest.first_chunk::<CHECK>()?;
+    let (magic, fields) = covered.split_first_chunk::<8>()?;
+    let (format, fields) = fields.split_first_chunk::<4>()?;
+    let (_, fields) = fields.split_first_chunk::<4>()?;
+    let (id, fields) = fields.split_first_chunk::<16>()?;
+    let first = u64::from_le_bytes(*fields.first_chunk()?);
+    if *magic != MAGIC {
+        return None;
+    }
+    // The header speaks for itself under its own UUID: only then is it another store's, and not
+    // a damaged one of this store.
+    let id = Uuid::from_bytes(*id);
+    let other = id != *store;
+    let own_key = if other { &Key::new(&id) } else { key };
+    if own_key.check(&[covered]) != check {
+        return None;
+    }
+    Some(match u32::from_le_bytes(*format) {
+        FORMAT if other => Header::OtherStore,
+        FORMAT => Header::Valid(first),
+        format => Header::OtherFormat(format),
+    })
+}

@@ -1,0 +1,252 @@
+//! Which records there are, which are missing, and whether that is a torn end or damage.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::frame::{
+    ALIGN, FRAME_HEADER, FRAMES_AT, Frame, Header, Key, MAX_PAYLOAD, NOTE_AT, Place, decode_header,
+    decode_note, frame_length,
+};
+use super::segment::{
+    Closed, SEGMENT_LENGTH, SegmentFile, remove, segment_first, segment_path, sync_dir,
+};
+use super::{JournalError, JournalRecord, Result};
+
+/// No segment is longer.
+const LONGEST: u64 = FRAMES_AT + SEGMENT_LENGTH + MAX_PAYLOAD as u64 + 4096;
+
+/// What a journal's directory holds.
+pub struct Recovered {
+    /// The unbroken run of records that follows what is folded.
+    pub records: Vec<JournalRecord>,
+    segments: Vec<Found>,
+}
+
+/// A segment file.
+struct Found {
+    path: PathBuf,
+    first: u64,
+    content: Vec<u8>,
+    frames: Vec<FoundFrame>,
+    /// Where valid frames stop, each with the sequence number that was expected there.
+    breaks: Vec<(u64, u64)>,
+    /// The highest record that anything here says was synced.
+    claimed: u64,
+    header: Header,
+    /// The end of the last frame that is kept, and its record.
+    kept: Option<(u64, u64)>,
+}
+
+/// A valid frame's place in its segment's content.
+struct FoundFrame {
+    seq: u64,
+    offset: usize,
+    payload: usize,
+}
+
+/// Reads the journal in `dir`, changing nothing.
+pub fn recover(dir: &Path, key: &Key, store: &Uuid, folded: u64) -> Result<Recovered> {
+    let mut segments = Vec::new();
+    for (first, path) in list(dir)? {
+        segments.push(read_segment(path, first, key, store)?);
+    }
+    check_headers(&segments, folded)?;
+    let records = longest_run(&mut segments, folded);
+    let next = records
+        .last()
+        .map_or(folded, |record| record.seq)
+        .saturating_add(1);
+    let claimed = segments
+        .iter()
+        .map(|segment| segment.claimed)
+        .max()
+        .unwrap_or(0);
+    if claimed >= next {
+        return Err(missing(&segments, next, claimed));
+    }
+    Ok(Recovered { records, segments })
+}
+
+/// Removes what is of no use any more, and makes sure that the rest is durable.
+pub fn clean(dir: &Path, recovered: &Recovered) -> Result<Vec<Closed>> {
+    let mut closed = Vec::new();
+    for segment in &recovered.segments {
+        let Some((end, last)) = segment.kept else {
+            remove(&segment.path)?;
+            continue;
+        };
+        let content = usize::try_from(end)
+            .ok()
+            .and_then(|end| segment.content.get(..end));
+        let file = SegmentFile::open(segment.path.clone(), segment.first)?;
+        file.set_length(end)?;
+        file.write_at(content.unwrap_or(&segment.content), 0)?;
+        file.sync()?;
+        closed.push(Closed::found(segment.path.clone(), end, last));
+    }
+    if !recovered.segments.is_empty() {
+        sync_dir(dir)?;
+    }
+    Ok(closed)
+}
+
+/// The segment files in order.
+fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let failed = |source| JournalError::io("list", dir, source);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if let Some(first) = segment_first(Path::new(&name)) {
+            found.push((first, segment_path(dir, first)));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Found> {
+    let failed = |source| JournalError::io("read", &path, source);
+    if fs::metadata(&path).map_err(failed)?.len() > LONGEST {
+        let reason = "it is longer than a segment can be".to_owned();
+        return Err(JournalError::Damage {
+            path,
+            offset: LONGEST,
+            reason,
+        });
+    }
+    let content = fs::read(&path).map_err(failed)?;
+    let header = decode_header(key, store, &content);
+    let note = usize::try_from(NOTE_AT)
+        .ok()
+        .and_then(|at| content.get(at..));
+    let claimed = note
+        .and_then(|note| decode_note(key, first, note))
+        .unwrap_or(0);
+    let (frames, breaks) = (Vec::new(), Vec::new());
+    let mut found = Found {
+        path,
+        first,
+        content,
+        frames,
+        breaks,
+        claimed,
+        header,
+        kept: None,
+    };
+    match header {
+        Header::OtherStore => return Err(JournalError::WrongStore { path: found.path }),
+        Header::OtherFormat(format) => {
+            return Err(JournalError::UnknownFormat {
+                path: found.path,
+                format,
+            });
+        }
+        Header::Valid(_) | Header::Invalid => scan(&mut found, key),
+    }
+    Ok(found)
+}
+
+/// Finds every valid frame. Where there is none, all later places are tried, because a frame
+/// further on may show that this one was once durable.
+fn scan(segment: &mut Found, key: &Key) {
+    let mut at = usize::try_from(FRAMES_AT).unwrap_or(usize::MAX);
+    let mut next = segment.first;
+    let mut broken = false;
+    while let Some(rest) = segment
+        .content
+        .get(at..)
+        .filter(|rest| rest.len() >= FRAME_HEADER)
+    {
+        let most = (rest.len() / FRAME_HEADER) as u64;
+        let place = Place {
+            segment: segment.first,
+            offset: at as u64,
+        };
+        let Some(frame) = Frame::decode(key, place, rest, next..=next.saturating_add(most)) else {
+            if !broken {
+                segment.breaks.push((next, at as u64));
+            }
+            broken = true;
+            at += ALIGN;
+            continue;
+        };
+        broken = false;
+        segment.claimed = segment.claimed.max(frame.synced);
+        let payload = frame.payload.len();
+        segment.frames.push(FoundFrame {
+            seq: frame.seq,
+            offset: at,
+            payload,
+        });
+        next = frame.seq.saturating_add(1);
+        at += frame_length(payload);
+    }
+}
+
+/// A header is durable before the first frame is written: frames under a wrong one are damage.
+fn check_headers(segments: &[Found], folded: u64) -> Result<()> {
+    for segment in segments {
+        let needed = segment
+            .frames
+            .last()
+            .is_some_and(|frame| frame.seq > folded);
+        if needed && segment.header != Header::Valid(segment.first) {
+            let reason = "the segment's header is not valid".to_owned();
+            return Err(JournalError::Damage {
+                path: segment.path.clone(),
+                offset: 0,
+                reason,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The records from the one after `folded` to the first that is missing.
+fn longest_run(segments: &mut [Found], folded: u64) -> Vec<JournalRecord> {
+    let mut records = Vec::new();
+    let mut next = folded.saturating_add(1);
+    for segment in segments {
+        for frame in segment
+            .frames
+            .iter()
+            .skip_while(|frame| frame.seq <= folded)
+        {
+            if frame.seq != next {
+                return records;
+            }
+            let start = frame.offset + FRAME_HEADER;
+            let payload = segment.content.get(start..start + frame.payload);
+            let payload = payload.unwrap_or_default().to_vec();
+            records.push(JournalRecord {
+                seq: frame.seq,
+                payload,
+            });
+            let end = frame.offset + frame_length(frame.payload);
+            segment.kept = Some((end as u64, frame.seq));
+            next = next.saturating_add(1);
+        }
+    }
+    records
+}
+
+/// The damage: `seq` is missing, though everything up to `claimed` was durable.
+fn missing(segments: &[Found], seq: u64, claimed: u64) -> JournalError {
+    let before = segments.iter().rev().find(|segment| segment.first <= seq);
+    let segment = before.or(segments.first());
+    let path = segment
+        .map(|segment| segment.path.clone())
+        .unwrap_or_default();
+    let place = segment.and_then(|segment| {
+        let broken = segment.breaks.iter().find(|(expected, _)| *expected == seq);
+        broken.map(|&(_, offset)| offset)
+    });
+    let end = segment.map_or(0, |segment| segment.content.len() as u64);
+    JournalError::Damage {
+        path,
+        offset: place.unwrap_or(end),
+        reason: format!("record {seq} is missing, though all up to {claimed} were durable"),
+    }
+}

@@ -1,0 +1,454 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, as it should"
+)]
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use super::faults::{FAIL_SYNC, SHORT_WRITE, SLOW_SYNC};
+use super::*;
+
+const STORE: Uuid = Uuid::from_u128(7);
+
+fn open(dir: &Path, folded: u64) -> (Journal, Vec<JournalRecord>) {
+    Journal::open(dir, &STORE, folded).unwrap()
+}
+
+fn payload(seq: u64) -> Vec<u8> {
+    format!("operation {seq}")
+        .repeat(usize::try_from(seq % 5).unwrap())
+        .into_bytes()
+}
+
+fn append(journal: &Journal, seqs: std::ops::RangeInclusive<u64>) {
+    for seq in seqs {
+        journal.append(seq, &payload(seq)).unwrap();
+    }
+}
+
+fn records(seqs: std::ops::RangeInclusive<u64>) -> Vec<JournalRecord> {
+    seqs.map(|seq| JournalRecord {
+        seq,
+        payload: payload(seq),
+    })
+    .collect()
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn records_come_back_in_order_after_what_is_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, found) = open(dir.path(), 0);
+    assert!(found.is_empty());
+    append(&journal, 1..=10);
+    drop(journal);
+    assert_eq!(
+        Journal::read(dir.path(), &STORE, 0).unwrap(),
+        records(1..=10)
+    );
+    assert_eq!(
+        Journal::read(dir.path(), &STORE, 4).unwrap(),
+        records(5..=10)
+    );
+    let (journal, found) = open(dir.path(), 4);
+    assert_eq!(found, records(5..=10));
+    assert_eq!((journal.last(), journal.synced()), (10, 10));
+    append(&journal, 11..=12);
+    drop(journal);
+    let (journal, found) = open(dir.path(), 4);
+    assert_eq!(found, records(5..=12));
+    drop(journal);
+    assert_eq!(open(dir.path(), 12).1, []);
+    assert!(files(dir.path()).is_empty(), "what is folded is removed");
+}
+
+#[test]
+fn a_record_must_follow_the_last_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 41);
+    for seq in [0, 41, 43, u64::MAX] {
+        let error = journal.append(seq, b"").unwrap_err();
+        assert!(
+            matches!(error, JournalError::Sequence { last: 41, .. }),
+            "{error}"
+        );
+    }
+    journal.append(42, b"").unwrap();
+    assert!(matches!(
+        journal.append(42, b""),
+        Err(JournalError::Sequence { .. })
+    ));
+}
+
+#[test]
+fn the_layout_is_the_one_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 6);
+    append(&journal, 7..=7);
+    journal.sync().unwrap();
+    append(&journal, 8..=8);
+    let file = dir.path().join("00000000000000000007.journal");
+    let bytes = fs::read(file).unwrap();
+    assert_eq!(bytes[..16], *b"kfsjrnl\0\x01\0\0\0\0\0\0\0");
+    assert_eq!(bytes[16..32], *STORE.as_bytes());
+    assert_eq!(bytes[32..40], 7_u64.to_le_bytes());
+    assert_eq!(bytes[512..520], 7_u64.to_le_bytes());
+    let (length, second) = (payload(7).len(), 1024 + frame_length(payload(7).len()));
+    assert_eq!(
+        bytes[1024..1028],
+        u32::try_from(length).unwrap().to_le_bytes()
+    );
+    assert_eq!(bytes[1044..1052], 7_u64.to_le_bytes());
+    assert_eq!(bytes[1052..1060], 6_u64.to_le_bytes());
+    assert_eq!(bytes[1060..1060 + length], payload(7));
+    assert_eq!(bytes[second + 20..second + 28], 8_u64.to_le_bytes());
+    assert_eq!(bytes[second + 28..second + 36], 7_u64.to_le_bytes());
+}
+
+fn frame_length(payload: usize) -> usize {
+    (36 + payload).div_ceil(8) * 8
+}
+
+/// A small journal in two segments, 1..=4 synced and 5..=12 not, as the bytes of its files.
+fn small() -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=4);
+    journal.sync().unwrap();
+    append(&journal, 5..=7);
+    {
+        let mut writer = journal.writer.lock();
+        let full = writer.current.take().unwrap();
+        writer.closed.push(full.close());
+    }
+    append(&journal, 8..=12);
+    let mut content = Vec::new();
+    for file in files(dir.path()) {
+        let mut bytes = fs::read(&file).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        bytes.truncate(end.next_multiple_of(8) + 16);
+        content.push((file.file_name().unwrap().into(), bytes));
+    }
+    assert_eq!(content.len(), 2);
+    content
+}
+
+/// Reads a journal with these files, and checks that what comes back is a prefix, or damage. Tells
+/// the prefix's length.
+fn check_reads(content: &[(PathBuf, Vec<u8>)], what: &str) -> Option<usize> {
+    let dir = with_files(content);
+    match Journal::read(dir.path(), &STORE, 0) {
+        Ok(found) => {
+            assert_eq!(found, records(1..=found.len() as u64), "{what}");
+            Some(found.len())
+        }
+        Err(JournalError::Damage { .. }) => None,
+        Err(other) => panic!("{what}: {other}"),
+    }
+}
+
+fn with_files(content: &[(PathBuf, Vec<u8>)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in content {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    dir
+}
+
+/// The same for a journal that is opened, appended to, and read again.
+fn check_survives(content: &[(PathBuf, Vec<u8>)], folded: u64, what: &str) -> Option<usize> {
+    let dir = with_files(content);
+    let read = Journal::read(dir.path(), &STORE, folded);
+    match Journal::open(dir.path(), &STORE, folded) {
+        Ok((journal, found)) => {
+            assert_eq!(read.unwrap(), found, "{what}");
+            let last = folded + found.len() as u64;
+            assert_eq!(found, records(folded + 1..=last), "{what}");
+            append(&journal, last + 1..=last + 2);
+            drop(journal);
+            let again = Journal::read(dir.path(), &STORE, folded).unwrap();
+            assert_eq!(again, records(folded + 1..=last + 2), "{what}");
+            Some(found.len())
+        }
+        Err(JournalError::Damage { path, .. }) => {
+            assert!(read.is_err(), "{what}");
+            assert!(path.exists(), "{what}");
+            None
+        }
+        Err(other) => panic!("{what}: {other}"),
+    }
+}
+
+#[test]
+fn every_flipped_byte_gives_a_prefix_or_damage() {
+    let content = small();
+    let (mut damage, mut prefixes) = (0, [0; 13]);
+    for file in 0..content.len() {
+        for at in 0..content[file].1.len() {
+            for flip in [0x01, 0x80, 0xFF] {
+                let mut changed = content.clone();
+                changed[file].1[at] ^= flip;
+                let what = format!("file {file} byte {at} flip {flip}");
+                let found = check_reads(&changed, &what);
+                if at % 29 == 0 && flip == 0x80 {
+                    assert_eq!(check_survives(&changed, 0, &what), found, "{what}");
+                }
+                match found {
+                    Some(length) => prefixes[length] += 1,
+                    None => damage += 1,
+                }
+            }
+        }
+    }
+    assert!(damage > 0);
+    assert_eq!(prefixes[..4], [0; 4], "synced records are not dropped");
+    assert!(prefixes[4..].iter().all(|count| *count > 0), "{prefixes:?}");
+}
+
+#[test]
+fn every_truncation_gives_a_prefix_or_damage() {
+    let content = small();
+    for file in 0..content.len() {
+        for length in 0..content[file].1.len() {
+            let mut changed = content.clone();
+            changed[file].1.truncate(length);
+            let what = format!("file {file} cut at {length}");
+            let found = check_reads(&changed, &what);
+            if length % 29 == 0 {
+                assert_eq!(check_survives(&changed, 0, &what), found, "{what}");
+            }
+            assert!(
+                found.is_none_or(|found| found >= 4),
+                "file {file} cut at {length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_gives_a_prefix_or_damage() {
+    let content = small();
+    assert_eq!(
+        check_survives(&content[..1], 0, "the second is missing"),
+        Some(7)
+    );
+    assert_eq!(
+        check_survives(&content[1..], 0, "the first is missing"),
+        None
+    );
+}
+
+#[test]
+fn damage_to_what_is_folded_does_not_matter() {
+    let content = small();
+    for at in 1024..1024 + frame_length(payload(1).len()) + frame_length(payload(2).len()) {
+        let mut changed = content.clone();
+        changed[0].1[at] ^= 1;
+        assert_eq!(check_survives(&changed, 2, &format!("byte {at}")), Some(10));
+    }
+}
+
+#[test]
+fn damage_names_the_file_and_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=3);
+    journal.sync().unwrap();
+    drop(journal);
+    let path = files(dir.path()).remove(0);
+    let second = 1024 + frame_length(payload(1).len()) as u64;
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"x", second + 36).unwrap();
+    let error = Journal::open(dir.path(), &STORE, 0).unwrap_err();
+    let JournalError::Damage {
+        path: named,
+        offset,
+        ..
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((named, offset), (path, second));
+}
+
+#[test]
+fn another_store_and_a_later_format_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=1);
+    drop(journal);
+    let other = Uuid::from_u128(8);
+    let error = Journal::open(dir.path(), &other, 0).unwrap_err();
+    assert!(matches!(error, JournalError::WrongStore { .. }), "{error}");
+    assert_eq!(open(dir.path(), 0).1, records(1..=1));
+}
+
+#[test]
+fn a_failed_append_leaves_nothing_and_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=3);
+    for length in [0, 1, 20, 36, 45] {
+        SHORT_WRITE.set(Some(length));
+        let error = journal.append(4, &payload(4)).unwrap_err();
+        assert!(matches!(error, JournalError::Io { .. }), "{error}");
+        let bytes = fs::read(files(dir.path()).remove(0)).unwrap();
+        let end = 1024
+            + (1..=3)
+                .map(|seq| frame_length(payload(seq).len()))
+                .sum::<usize>();
+        assert_eq!(bytes.len(), end, "the tail is cut back");
+    }
+    append(&journal, 4..=5);
+    journal.sync().unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path(), 0).1, records(1..=5));
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    SHORT_WRITE.set(Some(10));
+    assert!(journal.append(1, b"").is_err());
+    assert!(files(dir.path()).is_empty());
+    append(&journal, 1..=2);
+    drop(journal);
+    assert_eq!(open(dir.path(), 0).1, records(1..=2));
+}
+
+#[test]
+fn after_a_failed_sync_nothing_succeeds_until_reopened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=2);
+    FAIL_SYNC.set(true);
+    assert!(matches!(journal.sync(), Err(JournalError::Io { .. })));
+    assert!(matches!(journal.sync(), Err(JournalError::Failed { .. })));
+    assert!(matches!(
+        journal.append(3, b""),
+        Err(JournalError::Failed { .. })
+    ));
+    assert_eq!(journal.synced(), 0);
+    drop(journal);
+    let (journal, found) = open(dir.path(), 0);
+    assert_eq!(found, records(1..=2));
+    append(&journal, 3..=3);
+    journal.sync().unwrap();
+}
+
+#[test]
+fn concurrent_syncs_share_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    let journal = &journal;
+    let next = &Mutex::new(1);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(move || {
+                SLOW_SYNC.set(Duration::from_millis(2));
+                for _ in 0..20 {
+                    let mut guard = next.lock();
+                    let seq = *guard;
+                    append(journal, seq..=seq);
+                    *guard += 1;
+                    drop(guard);
+                    journal.sync().unwrap();
+                    assert!(journal.synced() >= seq);
+                }
+            });
+        }
+    });
+    let rounds = journal.syncing.lock().rounds;
+    assert!(rounds < 100, "{rounds} syncs for 160 callers");
+}
+
+#[test]
+fn appending_goes_on_while_a_sync_is_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=1);
+    let started = &AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| {
+            SLOW_SYNC.set(Duration::from_secs(2));
+            started.store(1, Ordering::Release);
+            journal.sync().unwrap();
+        });
+        while started.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        append(&journal, 2..=50);
+        assert!(!syncing.is_finished());
+    });
+    assert!(journal.synced() >= 1);
+}
+
+#[test]
+fn full_segments_are_followed_by_fresh_ones_and_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    let megabyte = vec![7; 1 << 20];
+    for seq in 1..=40 {
+        journal.append(seq, &megabyte).unwrap();
+    }
+    assert_eq!(files(dir.path()).len(), 3);
+    assert!(journal.size() > 40 << 20);
+    journal.sync().unwrap();
+    journal.release(15).unwrap();
+    assert_eq!(files(dir.path()).len(), 2);
+    assert!(journal.size() < 26 << 20, "{}", journal.size());
+    journal.release(39).unwrap();
+    assert_eq!(files(dir.path()).len(), 1);
+    assert!(journal.size() < 2 << 20, "{}", journal.size());
+    drop(journal);
+    let (journal, found) = open(dir.path(), 39);
+    assert_eq!(
+        found,
+        [JournalRecord {
+            seq: 40,
+            payload: megabyte.clone()
+        }]
+    );
+    journal.release(40).unwrap();
+    assert!(files(dir.path()).is_empty());
+    assert_eq!(journal.size(), 0);
+    journal.append(41, &megabyte).unwrap();
+    journal.release(41).unwrap();
+    assert!(
+        files(dir.path()).is_empty(),
+        "a long segment does not wait to be filled"
+    );
+    journal.sync().unwrap();
+    append(&journal, 42..=43);
+    drop(journal);
+    assert_eq!(open(dir.path(), 41).1, records(42..=43));
+}
+
+#[test]
+fn a_record_larger_than_a_segment_has_one_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    append(&journal, 1..=1);
+    let large = vec![3; 20 << 20];
+    journal.append(2, &large).unwrap();
+    append(&journal, 3..=3);
+    let error = journal.append(4, &vec![0; MAX_PAYLOAD + 1]).unwrap_err();
+    assert!(matches!(error, JournalError::TooLarge { .. }));
+    drop(journal);
+    let found = open(dir.path(), 1).1;
+    assert_eq!((found.len(), &found[0].payload), (2, &large));
+    assert_eq!(found[1..], records(3..=3));
+}
