@@ -111,6 +111,69 @@ struct Syncing {
     failed: Option<String>,
 }
 
+/// What a journal holds, before it is opened for appending.
+#[derive(Debug)]
+pub struct Recovery {
+    dir: PathBuf,
+    store: Uuid,
+    key: Key,
+    recovered: recover::Recovered,
+}
+
+impl Recovery {
+    /// Reads the records after `folded`, changing nothing. There are none where there is no
+    /// directory.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn read(dir: &Path, store: &Uuid, folded: u64) -> Result<Self> {
+        let key = Key::new(store);
+        let recovered = recover::recover(dir, &key, store, folded)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            store: *store,
+            key,
+            recovered,
+        })
+    }
+
+    /// The records after what is folded; the second time, none.
+    pub fn take_records(&mut self) -> Vec<JournalRecord> {
+        std::mem::take(&mut self.recovered.records)
+    }
+
+    /// The last record that was known to be durable when a later one was written. What later
+    /// records refer to may have been lost with the power.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.recovered.durable
+    }
+
+    /// Opens the journal for appending after the record `last`; records after it are given up.
+    ///
+    /// # Errors
+    /// A failure of the system.
+    pub fn open(mut self, last: u64) -> Result<Journal> {
+        create_dir(&self.dir)?;
+        self.recovered.cut_after(last);
+        let closed = recover::clean(&self.dir, &self.recovered)?;
+        Ok(Journal {
+            dir: self.dir,
+            store: self.store,
+            key: self.key,
+            writer: Mutex::new(Writer {
+                last,
+                current: None,
+                closed,
+                failed: None,
+            }),
+            synced: AtomicU64::new(last),
+            syncing: Mutex::default(),
+            synced_more: Condvar::new(),
+        })
+    }
+}
+
 impl Journal {
     /// Opens the journal in `dir` of the store `store`, of which everything up to and including
     /// `folded` stands in pages; makes the directory if there is none. Gives back the records
@@ -123,38 +186,10 @@ impl Journal {
     /// `folded` with a gap; [`JournalError::WrongStore`], [`JournalError::UnknownFormat`], or a
     /// failure of the system.
     pub fn open(dir: &Path, store: &Uuid, folded: u64) -> Result<(Self, Vec<JournalRecord>)> {
-        create_dir(dir)?;
-        let key = Key::new(store);
-        let recovered = recover::recover(dir, &key, store, folded)?;
-        let closed = recover::clean(dir, &recovered)?;
-        let last = recovered.records.last().map_or(folded, |record| record.seq);
-        let journal = Self {
-            dir: dir.to_owned(),
-            store: *store,
-            key,
-            writer: Mutex::new(Writer {
-                last,
-                current: None,
-                closed,
-                failed: None,
-            }),
-            synced: AtomicU64::new(last),
-            syncing: Mutex::default(),
-            synced_more: Condvar::new(),
-        };
-        Ok((journal, recovered.records))
-    }
-
-    /// The records after `folded` that [`Journal::open`] would give back, changing nothing.
-    /// None if there is no directory.
-    ///
-    /// # Errors
-    /// As [`Journal::open`].
-    pub fn read(dir: &Path, store: &Uuid, folded: u64) -> Result<Vec<JournalRecord>> {
-        if !dir.exists() {
-            return Ok(Vec::new());
-        }
-        Ok(recover::recover(dir, &Key::new(store), store, folded)?.records)
+        let mut recovery = Recovery::read(dir, store, folded)?;
+        let records = recovery.take_records();
+        let last = records.last().map_or(folded, |record| record.seq);
+        Ok((recovery.open(last)?, records))
     }
 
     /// Appends the record `seq`, which must follow the last one. When this returns, the record

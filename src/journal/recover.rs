@@ -18,13 +18,32 @@ use super::{JournalError, JournalRecord, Result};
 const LONGEST: u64 = FRAMES_AT + SEGMENT_LENGTH + MAX_PAYLOAD as u64 + 4096;
 
 /// What a journal's directory holds.
+#[derive(Debug)]
 pub struct Recovered {
     /// The unbroken run of records that follows what is folded.
     pub records: Vec<JournalRecord>,
+    /// The highest record that anything says was synced.
+    pub durable: u64,
+    folded: u64,
     segments: Vec<Found>,
 }
 
+impl Recovered {
+    /// Keeps no record after `last`.
+    pub fn cut_after(&mut self, last: u64) {
+        for segment in &mut self.segments {
+            if segment.kept.is_some_and(|(_, kept)| kept > last) {
+                let frame = segment.frames.iter().rev().find(|frame| frame.seq <= last);
+                segment.kept = frame
+                    .filter(|frame| frame.seq > self.folded)
+                    .map(|frame| ((frame.offset + frame_length(frame.payload)) as u64, frame.seq));
+            }
+        }
+    }
+}
+
 /// A segment file.
+#[derive(Debug)]
 struct Found {
     path: PathBuf,
     first: u64,
@@ -40,6 +59,7 @@ struct Found {
 }
 
 /// A valid frame's place in its segment's content.
+#[derive(Debug)]
 struct FoundFrame {
     seq: u64,
     offset: usize,
@@ -66,7 +86,12 @@ pub fn recover(dir: &Path, key: &Key, store: &Uuid, folded: u64) -> Result<Recov
     if claimed >= next {
         return Err(missing(&segments, next, claimed));
     }
-    Ok(Recovered { records, segments })
+    Ok(Recovered {
+        records,
+        durable: claimed,
+        folded,
+        segments,
+    })
 }
 
 /// Removes what is of no use any more, and makes sure that the rest is durable.
@@ -96,6 +121,9 @@ pub fn clean(dir: &Path, recovered: &Recovered) -> Result<Vec<Closed>> {
 fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let failed = |source| JournalError::io("list", dir, source);
     let mut found = Vec::new();
+    if !dir.exists() {
+        return Ok(found);
+    }
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         if let Some(first) = segment_first(Path::new(&name)) {

@@ -18,7 +18,7 @@ use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, regist
 use crate::backend::embedded::{Access, Embedded};
 use crate::backend::{Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
-use crate::journal::{Journal, JournalRecord};
+use crate::journal::Recovery;
 use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
@@ -201,20 +201,20 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let codec = Codec::new(header.id, header.compressor);
         let pager = Arc::new(Pager::new(backend, codec, header.id, PAGE_CACHE));
-        let (journal, records) = match location {
-            Location::Memory(_) => (None, Vec::new()),
-            Location::Embedded(dir) if read_only => (None, Journal::read(&dir.join(JOURNAL), &header.id, header.folded)?),
-            Location::Embedded(dir) => {
-                let (journal, records) = Journal::open(&dir.join(JOURNAL), &header.id, header.folded)?;
-                (Some(journal), records)
-            }
+        let mut recovery = match location {
+            Location::Memory(_) => None,
+            Location::Embedded(dir) => Some(Recovery::read(&dir.join(JOURNAL), &header.id, header.folded)?),
         };
         let docs = Docs::new(Arc::clone(&pager), DOC_CACHE);
         let clock = clock::Clock::after(header.clock);
-        let replayed = replay(records, header.folded, &docs, &clock, &pager)?;
-        if let (Some(journal), Some(damage)) = (&journal, replayed.cut) {
-            journal.cut_after(damage)?;
-        }
+        let last = match &mut recovery {
+            Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,
+            None => header.folded,
+        };
+        let journal = match recovery {
+            Some(recovery) if !read_only => Some(recovery.open(last)?),
+            _ => None,
+        };
         let inner = Arc::new(Inner {
             location: location.clone(),
             id: header.id,
@@ -225,8 +225,8 @@ impl Store {
             docs,
             clock,
             journal,
-            commit: Mutex::new(CommitState { next_seq: replayed.last + 1 }),
-            last_seq: AtomicU64::new(replayed.last),
+            commit: Mutex::new(CommitState { next_seq: last + 1 }),
+            last_seq: AtomicU64::new(last),
             pages_unsynced: AtomicBool::new(false),
             folding: Mutex::new(fold::FoldState::default()),
             fold_wanted: Condvar::new(),
@@ -240,7 +240,7 @@ impl Store {
         let store = Self { life: Some(Arc::new(Life(Arc::clone(&inner)))), inner, synced: true };
         if !read_only {
             store.start_folding()?;
-            if replayed.last > header.folded {
+            if last > header.folded {
                 store.note_unfolded(1);
             }
         }
@@ -256,12 +256,6 @@ impl Store {
         *self.inner.folder.lock() = Some(thread);
         Ok(())
     }
-}
-
-struct Replayed {
-    last: u64,
-    /// Records after this one refer to pages that a power loss took; they are given up.
-    cut: Option<u64>,
 }
 
 struct ReplayForest<'a> {
@@ -287,18 +281,18 @@ impl Forest for ReplayForest<'_> {
     }
 }
 
-/// Applies the records that no fold has seen.
+/// Applies the records that no fold has seen and gives the last one that counts.
 fn replay(
-    records: Vec<JournalRecord>,
+    recovery: &mut Recovery,
     folded: u64,
     docs: &Docs,
     clock: &clock::Clock,
     pager: &Pager,
-) -> Result<Replayed, StoreError> {
+) -> Result<u64, StoreError> {
     let mut last = folded;
     // Records known to be durable when a later one was written must not miss a page.
-    let durable = records.iter().map(|r| r.synced).max().unwrap_or(0);
-    for record in records {
+    let durable = recovery.durable();
+    for record in recovery.take_records() {
         let at = || format!("record {} of the journal", record.seq);
         let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
         let replay = read_payload(&record.payload).map_err(malformed)?;
@@ -308,7 +302,7 @@ fn replay(
                     return Err(malformed(TreeError::malformed("a journal record", "a page it refers to is missing")));
                 }
                 tracing::warn!(seq = record.seq, "pages of unsynced writes were lost with the power");
-                return Ok(Replayed { last, cut: Some(last) });
+                return Ok(last);
             }
         }
         let mut forest = ReplayForest { docs, changed: BTreeMap::new(), error: None };
@@ -332,7 +326,7 @@ fn replay(
         clock.at_least(replay.time);
         last = record.seq;
     }
-    Ok(Replayed { last, cut: None })
+    Ok(last)
 }
 
 fn in_use(location: &Location, e: BackendError) -> StoreError {
