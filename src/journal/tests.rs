@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-fn read(dir: &Path, store: &Uuid, folded: u64) -> Result<Vec<JournalRecord>> {
+fn read_only(dir: &Path, store: &Uuid, folded: u64) -> Result<Vec<JournalRecord>> {
     Ok(Recovery::read(dir, store, folded)?.take_records())
 }
 
@@ -60,11 +60,11 @@ fn records_come_back_in_order_after_what_is_folded() {
     append(&journal, 1..=10);
     drop(journal);
     assert_eq!(
-        read(dir.path(), &STORE, 0).unwrap(),
+        read_only(dir.path(), &STORE, 0).unwrap(),
         records(1..=10)
     );
     assert_eq!(
-        read(dir.path(), &STORE, 4).unwrap(),
+        read_only(dir.path(), &STORE, 4).unwrap(),
         records(5..=10)
     );
     let (journal, found) = open(dir.path(), 4);
@@ -154,7 +154,7 @@ fn small() -> Vec<(PathBuf, Vec<u8>)> {
 /// the prefix's length.
 fn check_reads(content: &[(PathBuf, Vec<u8>)], what: &str) -> Option<usize> {
     let dir = with_files(content);
-    match read(dir.path(), &STORE, 0) {
+    match read_only(dir.path(), &STORE, 0) {
         Ok(found) => {
             assert_eq!(found, records(1..=found.len() as u64), "{what}");
             Some(found.len())
@@ -175,7 +175,7 @@ fn with_files(content: &[(PathBuf, Vec<u8>)]) -> tempfile::TempDir {
 /// The same for a journal that is opened, appended to, and read again.
 fn check_survives(content: &[(PathBuf, Vec<u8>)], folded: u64, what: &str) -> Option<usize> {
     let dir = with_files(content);
-    let read = read(dir.path(), &STORE, folded);
+    let read = read_only(dir.path(), &STORE, folded);
     match Journal::open(dir.path(), &STORE, folded) {
         Ok((journal, found)) => {
             assert_eq!(read.unwrap(), found, "{what}");
@@ -183,7 +183,7 @@ fn check_survives(content: &[(PathBuf, Vec<u8>)], folded: u64, what: &str) -> Op
             assert_eq!(found, records(folded + 1..=last), "{what}");
             append(&journal, last + 1..=last + 2);
             drop(journal);
-            let again = read(dir.path(), &STORE, folded).unwrap();
+            let again = read_only(dir.path(), &STORE, folded).unwrap();
             assert_eq!(again, records(folded + 1..=last + 2), "{what}");
             Some(found.len())
         }
