@@ -1,1 +1,5 @@
+//! A document store that you mount as a directory.
 
+pub mod fuse;
+mod sys;
+pub mod view;
