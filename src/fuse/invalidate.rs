@@ -1,0 +1,269 @@
+//! Telling the kernel that what it keeps is no longer true.
+//!
+//! The kernel takes locks while it forgets a name or a page, and these are held by whoever waits
+//! for an answer of this filesystem. So a thread of its own does the telling, which holds no lock:
+//! operations only queue and never wait; callers from outside the mount may wait for the queue to
+//! drain, holding no lock either.
+
+use std::cell::Cell;
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fuser::{INodeNo, Notifier};
+use parking_lot::{Condvar, Mutex};
+
+use crate::view::{Ino, Invalidate};
+
+/// The queue of what the kernel has to forget. Clones are the same queue.
+#[derive(Clone, Default)]
+pub struct Invalidator(Arc<Shared>);
+
+/// The kernel has not forgotten everything yet: somebody holds a file or directory for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kernel still keeps outdated names or pages after {waited:?}")]
+pub struct StillCached {
+    /// How long was waited.
+    pub waited: Duration,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    queued: Condvar,
+    told: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Arc<Item>>,
+    /// The items in the queue: one that waits there also covers a second change.
+    waiting: HashSet<Arc<Item>>,
+    /// Items queued since the beginning.
+    count_queued: u64,
+    /// Items told since the beginning, in the order of the queue.
+    count_told: u64,
+    closed: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum Item {
+    Inode(Ino),
+    Entry(Ino, Box<[u8]>),
+}
+
+thread_local! {
+    static ANSWERS_KERNEL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as one that answers the kernel: it must never wait for the queue.
+pub(super) fn mark_as_answering() {
+    ANSWERS_KERNEL.set(true);
+}
+
+impl Invalidator {
+    /// Waits until the kernel has forgotten everything that was queued before this call. Returns
+    /// at once on a thread that answers the kernel, and if there is no mount any more.
+    ///
+    /// # Errors
+    /// [`StillCached`] after `timeout`. The rest is forgotten as soon as it can be.
+    pub fn flush(&self, timeout: Duration) -> Result<(), StillCached> {
+        if ANSWERS_KERNEL.get() {
+            return Ok(());
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.0.state.lock();
+        let goal = state.count_queued;
+        while state.count_told < goal && !state.closed {
+            match deadline {
+                Some(deadline) if Instant::now() >= deadline => {
+                    return Err(StillCached { waited: timeout });
+                }
+                Some(deadline) => drop(self.0.told.wait_until(&mut state, deadline)),
+                None => self.0.told.wait(&mut state),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that empties the queue.
+    pub(super) fn start(&self, kernel: Notifier) -> io::Result<()> {
+        self.start_with(move |item| tell(&kernel, item))
+    }
+
+    fn start_with(
+        &self,
+        tell: impl Fn(&Item) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let queue = self.clone();
+        thread::Builder::new()
+            .name("kfs-invalidate".to_owned())
+            .spawn(move || queue.run(&tell))?;
+        Ok(())
+    }
+
+    /// The mount is gone: nothing is to be told any more. The thread ends by itself, later if the
+    /// kernel holds it up.
+    pub(super) fn close(&self) {
+        let mut state = self.0.state.lock();
+        state.closed = true;
+        state.queue.clear();
+        state.waiting.clear();
+        self.0.queued.notify_all();
+        self.0.told.notify_all();
+    }
+
+    fn run(&self, tell: &dyn Fn(&Item) -> io::Result<()>) {
+        while let Some(item) = self.next() {
+            if let Err(error) = tell(&item) {
+                tracing::debug!(?item, %error, "the kernel did not take an invalidation");
+            }
+            self.0.state.lock().count_told += 1;
+            self.0.told.notify_all();
+        }
+    }
+
+    /// Waits for the next item; `None` once closed. A change after this moment is queued anew.
+    fn next(&self) -> Option<Arc<Item>> {
+        let mut state = self.0.state.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(item) = state.queue.pop_front() {
+                state.waiting.remove(&item);
+                return Some(item);
+            }
+            self.0.queued.wait(&mut state);
+        }
+    }
+
+    fn queue(&self, item: Item) {
+        let item = Arc::new(item);
+        let mut state = self.0.state.lock();
+        if !state.closed && state.waiting.insert(Arc::clone(&item)) {
+            state.queue.push_back(item);
+            state.count_queued += 1;
+            self.0.queued.notify_one();
+        }
+    }
+}
+
+impl Invalidate for Invalidator {
+    fn inode(&self, ino: Ino) {
+        self.queue(Item::Inode(ino));
+    }
+
+    fn entry(&self, parent: Ino, name: &[u8]) {
+        self.queue(Item::Entry(parent, name.into()));
+    }
+}
+
+impl fmt::Debug for Invalidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.state.lock();
+        f.debug_struct("Invalidator")
+            .field("waiting", &state.queue.len())
+            .field("closed", &state.closed)
+            .finish()
+    }
+}
+
+/// Attributes and all pages of an inode, or a name, positive or negative.
+fn tell(kernel: &Notifier, item: &Item) -> io::Result<()> {
+    match item {
+        Item::Inode(ino) => kernel.inval_inode(INodeNo(*ino), 0, 0),
+        Item::Entry(parent, name) => kernel.inval_entry(INodeNo(*parent), OsStr::from_bytes(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// An invalidator whose kernel waits for a word before each item.
+    fn held() -> (Invalidator, mpsc::Sender<()>, Arc<Mutex<Vec<String>>>) {
+        let (go, gone) = mpsc::channel();
+        let told = Arc::new(Mutex::new(vec![]));
+        let invalidator = Invalidator::default();
+        let log = Arc::clone(&told);
+        invalidator
+            .start_with(move |item| {
+                let _hung_up = gone.recv();
+                log.lock().push(format!("{item:?}"));
+                Ok(())
+            })
+            .unwrap();
+        (invalidator, go, told)
+    }
+
+    #[test]
+    fn flush_waits_for_what_was_queued_before_it() {
+        let (invalidator, go, told) = held();
+        invalidator.inode(7);
+        assert!(invalidator.flush(SHORT).is_err());
+        go.send(()).unwrap();
+        invalidator.flush(LONG).unwrap();
+        assert_eq!(*told.lock(), ["Inode(7)"]);
+    }
+
+    #[test]
+    fn queueing_never_waits_and_repetitions_are_told_once() {
+        let (invalidator, go, told) = held();
+        for _ in 0..1000 {
+            invalidator.inode(1);
+            invalidator.entry(1, b"a");
+        }
+        drop(go);
+        invalidator.flush(LONG).unwrap();
+        // The first may have been taken out of the queue before the second came.
+        assert!(told.lock().len() <= 3, "{:?}", told.lock());
+    }
+
+    #[test]
+    fn a_change_while_the_kernel_is_being_told_is_told_again() {
+        let (invalidator, go, told) = held();
+        invalidator.inode(1);
+        while !invalidator.0.state.lock().queue.is_empty() {
+            thread::yield_now();
+        }
+        invalidator.inode(1);
+        drop(go);
+        invalidator.flush(LONG).unwrap();
+        assert_eq!(told.lock().len(), 2);
+    }
+
+    #[test]
+    fn a_thread_that_answers_the_kernel_does_not_wait() {
+        let (invalidator, _go, _told) = held();
+        invalidator.inode(1);
+        let other = invalidator.clone();
+        let waited = thread::spawn(move || {
+            mark_as_answering();
+            other.flush(LONG)
+        });
+        assert_eq!(waited.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn closing_frees_those_who_wait() {
+        let (invalidator, _go, _told) = held();
+        invalidator.inode(1);
+        let other = invalidator.clone();
+        let waiting = thread::spawn(move || other.flush(LONG));
+        thread::sleep(SHORT);
+        invalidator.close();
+        assert_eq!(waiting.join().unwrap(), Ok(()));
+        assert_eq!(invalidator.flush(LONG), Ok(()));
+    }
+}

@@ -1,0 +1,46 @@
+//! The view as a mounted filesystem.
+//!
+//! `adaptor` hands each operation of the kernel to the view; `errno` is the only place that knows
+//! error numbers; `mount` and `helper` deal with mountpoints; `session` is a mount's life;
+//! `invalidate` tells the kernel what it must forget. Nothing here knows stores or documents.
+//!
+//! Never done here: an operation never waits for the invalidation queue; a mount is never taken
+//! away by its path alone (another one may lie there by then); `ENOSYS` is never answered to an
+//! operation that exists.
+
+mod adaptor;
+mod convert;
+mod errno;
+mod error;
+mod helper;
+mod init;
+mod invalidate;
+mod mount;
+mod mountinfo;
+mod options;
+mod session;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::MountError;
+pub use invalidate::{Invalidator, StillCached};
+pub use mount::unmount;
+pub use options::{Audience, EntryDefaults, MountOptions, OptionError, Typing};
+pub use session::{Session, Stopper};
+
+use crate::view::View;
+
+/// Mounts `view` at `point` and serves it until it is unmounted: [`Session::mount`] and
+/// [`Session::serve`].
+///
+/// # Errors
+/// [`MountError`].
+pub fn serve(
+    view: Arc<View>,
+    point: &Path,
+    options: &MountOptions,
+    on_ready: impl FnOnce(),
+) -> Result<(), MountError> {
+    Session::mount(view, point, options)?.serve(on_ready)
+}

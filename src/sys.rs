@@ -1,0 +1,79 @@
+//! System calls that no safe interface covers.
+#![expect(
+    unsafe_code,
+    reason = "the only place for it; each use says why it is sound"
+)]
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+/// Receives one file descriptor that the other end of `socket` sends (`SCM_RIGHTS`); `None` if it
+/// hangs up without sending one.
+///
+/// # Errors
+/// What `recvmsg(2)` says.
+pub(crate) fn receive_fd(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut byte = [0];
+    let mut data = [IoSliceMut::new(&mut byte)];
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let message = loop {
+        let received = recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut data,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        );
+        match received {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control
+            && let Some(&fd) = fds.first()
+        {
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+            return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use nix::sys::socket::{ControlMessage, sendmsg};
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_arrives() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let file = File::open("/proc/self/comm").unwrap();
+        let fds = [file.as_raw_fd()];
+        sendmsg::<()>(
+            theirs.as_raw_fd(),
+            &[io::IoSlice::new(b"x")],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
+        let mut text = String::new();
+        let received = receive_fd(&ours).unwrap().unwrap();
+        File::from(received).read_to_string(&mut text).unwrap();
+        assert!(!text.is_empty());
+    }
+
+    #[test]
+    fn hanging_up_is_no_descriptor() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(receive_fd(&ours).unwrap().is_none());
+    }
+}
