@@ -28,13 +28,22 @@ impl Instant {
         self.nanos
     }
 
-    /// Read an RFC 3339 time (a date alone means its midnight in UTC).
+    /// Read an RFC 3339 time. Without an offset it is in UTC, and what is left out from the end
+    /// is the least there is: `2020-02` is midnight of the first of February.
     pub fn parse(text: &str) -> Option<Self> {
         let timestamp = match text.parse::<jiff::Timestamp>() {
             Ok(timestamp) => timestamp,
-            Err(_) => format!("{}T00:00:00Z", text.parse::<jiff::civil::Date>().ok()?)
-                .parse()
-                .ok()?,
+            Err(_) => {
+                let rest = match text.len() {
+                    4 => "-01-01",
+                    7 => "-01",
+                    _ => "",
+                };
+                // A zone name would be read and ignored.
+                let local = format!("{text}{rest}").parse::<jiff::civil::DateTime>();
+                let local = local.ok().filter(|_| !text.contains('['))?;
+                jiff::tz::Offset::UTC.to_timestamp(local).ok()?
+            }
         };
         // jiff gives seconds and nanoseconds of one sign.
         let (seconds, nanos) = (timestamp.as_second(), timestamp.subsec_nanosecond());

@@ -11,6 +11,7 @@ mod key;
 mod number;
 mod order;
 pub mod path;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,5 +117,12 @@ impl<K: Into<Key>, V: Into<Value>> FromIterator<(K, V)> for Value {
                 .map(|(key, value)| (key.into(), value.into()))
                 .collect(),
         )
+    }
+}
+
+/// EDN text.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&edn::print(self))
     }
 }

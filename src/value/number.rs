@@ -14,6 +14,10 @@ pub struct Ratio {
 }
 
 impl Ratio {
+    /// The size up to which the parts of a ratio may be given. Finding lowest terms costs the
+    /// square of it, which must not be left to whoever wrote the input.
+    pub const MAX_BITS: u64 = 8192;
+
     /// The part above the line; it carries the sign.
     pub fn numerator(&self) -> &BigInt {
         &self.numerator
@@ -91,9 +95,10 @@ impl Value {
         }
     }
 
-    /// The fraction in lowest terms, an integer where it is one; `None` for a denominator of 0.
+    /// The fraction in lowest terms, an integer where it is one; `None` for a denominator of 0 or
+    /// parts of more than [`Ratio::MAX_BITS`].
     pub fn ratio(numerator: BigInt, denominator: BigInt) -> Option<Self> {
-        if denominator.is_zero() {
+        if denominator.is_zero() || numerator.bits().max(denominator.bits()) > Ratio::MAX_BITS {
             return None;
         }
         let divisor = numerator.gcd(&denominator);

@@ -33,7 +33,7 @@ pub(super) fn to_half(float: f64) -> Option<u16> {
         Some(sign | ((exponent + 15) as u16) << 10 | (mantissa >> 42) as u16)
     } else {
         let units = magnitude * 2f64.powi(24); // subnormal halves are whole multiples of 2^-24
-        (units < 1024.0 && units.fract() == 0.0).then(|| sign | units as u16)
+        (units < 1024.0 && units.fract() == 0.0).then_some(sign | units as u16)
     }
 }
 

@@ -247,7 +247,7 @@ fn broken_input_is_refused_with_its_offset() {
         ("", 0, Kind::UnexpectedEnd),
         ("8201", 0, Kind::UnexpectedEnd),
         ("820119", 2, Kind::UnexpectedEnd),
-        ("821c", 1, Kind::Malformed(0x1c)),
+        ("82001c", 2, Kind::Malformed(0x1c)),
         ("ff", 0, Kind::Malformed(0xff)),
         ("9bffffffffffffffff", 0, Kind::UnexpectedEnd),
         ("a101", 0, Kind::UnexpectedEnd),
