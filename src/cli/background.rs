@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::log::{self, LogError};
+use crate::sys;
 
 /// The argument that a command is given besides its own when it is to run in the background.
 pub const ARGUMENT: &str = "--as-background-process";
@@ -118,12 +119,13 @@ pub struct Starter {
 }
 
 impl Starter {
-    /// Leaves the starter's session and terminal. To be called at the beginning of a process that
-    /// has been given [`ARGUMENT`], before anything is printed.
+    /// Leaves the starter's session, terminal and open files. To be called at the beginning of a
+    /// process that has been given [`ARGUMENT`], before it opens or prints anything.
     ///
     /// # Errors
     /// What the system says.
     pub fn leave() -> io::Result<Self> {
+        sys::close_inherited()?;
         let pipe = PipeWriter::from(io::stdout().as_fd().try_clone_to_owned()?);
         let null = OpenOptions::new().write(true).open("/dev/null")?;
         nix::unistd::dup2_stdout(&null)?;
