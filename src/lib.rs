@@ -1,1 +1,2 @@
 pub mod value;
+pub mod view;

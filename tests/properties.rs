@@ -14,8 +14,12 @@
 mod cbor;
 #[path = "properties/entropy.rs"]
 mod entropy;
+#[path = "properties/names.rs"]
+mod names;
 #[path = "properties/paths.rs"]
 mod paths;
+#[path = "properties/render.rs"]
+mod render;
 #[path = "properties/text.rs"]
 mod text;
 

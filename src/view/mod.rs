@@ -1,0 +1,4 @@
+//! Files and directories over a store.
+
+pub mod names;
+pub mod render;
