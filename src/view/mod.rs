@@ -10,6 +10,8 @@
 )]
 
 mod error;
+pub mod names;
+pub mod render;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
