@@ -136,6 +136,23 @@ impl State {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ViewOptions {
+    pub uid: u32,
+    pub gid: u32,
+    pub file_mode: u32,
+    pub dir_mode: u32,
+    pub strict: bool,
+    pub infer: bool,
+    pub read_only: bool,
+}
+
+impl View {
+    pub fn new(_store: crate::store::Store, _options: ViewOptions) -> Result<std::sync::Arc<Self>> {
+        Ok(std::sync::Arc::new(Self::default()))
+    }
+}
+
 impl Default for View {
     fn default() -> Self {
         Self::in_memory()
@@ -648,8 +665,7 @@ impl View {
         *self.invalidate.lock() = Some(invalidate.into());
     }
 
-    pub fn shutdown(&self) -> Result<()> {
+    pub fn shutdown(&self) {
         self.stopped.store(true, Ordering::Relaxed);
-        Ok(())
     }
 }
