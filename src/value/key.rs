@@ -192,3 +192,53 @@ impl fmt::Display for KeyPath {
         f.write_str("]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test")]
+
+    use super::*;
+
+    #[test]
+    fn a_key_made_in_any_way_is_the_same() {
+        assert_eq!(Key::text("a"), Key::new(&Value::Text("a".into())));
+        assert_eq!(Key::index(7), Key::new(&Value::Int(7)));
+        assert_eq!(
+            Key::from_bytes(Key::text("a").bytes()).unwrap(),
+            Key::text("a")
+        );
+    }
+
+    #[test]
+    fn only_a_text_is_a_text_and_only_an_integer_from_0_an_index() {
+        assert_eq!(Key::text("ab").as_text(), Some("ab"));
+        assert_eq!(Key::index(u64::MAX).as_index(), Some(u64::MAX));
+        for value in [
+            Value::Int(-1),
+            Value::Float(1.0),
+            Value::Keyword("a".into()),
+            Value::Nil,
+        ] {
+            let key = Key::new(&value);
+            assert_eq!((key.as_text(), key.as_index()), (None, None), "{key}");
+        }
+        assert_eq!(
+            (Key::index(1).as_text(), Key::text("1").as_index()),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn a_key_too_deep_to_be_read_back_appears_as_its_bytes() {
+        let deep = (0..=cbor::MAX_DEPTH).fold(Value::Nil, |value, _| Value::Vector(vec![value]));
+        let key = Key::new(&deep);
+        assert_eq!(key.value(), Value::Bytes(key.bytes().to_vec()));
+        assert!(cbor::check_depth(&Value::Set([key].into())).is_err());
+    }
+
+    #[test]
+    fn a_path_shows_as_its_keys() {
+        let path: KeyPath = ["a", "b"].into_iter().collect();
+        assert_eq!(path.child(Key::index(0)).to_string(), r#"["a" "b" 0]"#);
+    }
+}

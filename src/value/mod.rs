@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use instant::Instant;
 pub use key::{Key, KeyPath};
 pub use number::{Decimal, Ratio};
+pub use text::TextError;
 
 /// A piece of data: everything EDN can say, and byte strings.
 ///

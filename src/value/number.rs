@@ -121,3 +121,54 @@ impl Value {
         Self::Decimal(Box::new(Decimal::new(unscaled, scale)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test")]
+
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_in_lowest_terms_with_the_sign_above() {
+        let ratio = |n: i64, d: i64| Value::ratio(n.into(), d.into());
+        assert_eq!(ratio(2, -4), ratio(-1, 2));
+        assert_eq!(ratio(-6, -3), Some(Value::Int(2)));
+        assert_eq!(ratio(0, -3), Some(Value::Int(0)));
+        assert_eq!(ratio(1, 0), None);
+        assert_eq!(
+            Value::ratio(BigInt::one() << Ratio::MAX_BITS, 3.into()),
+            None
+        );
+    }
+
+    #[test]
+    fn an_integer_is_big_only_when_it_must_be() {
+        assert!(matches!(
+            Value::integer(i64::MIN.into()),
+            Value::Int(i64::MIN)
+        ));
+        assert!(matches!(
+            Value::integer(BigInt::from(i64::MAX) + 1),
+            Value::BigInt(_)
+        ));
+    }
+
+    #[test]
+    fn every_scale_of_a_decimal_has_its_own_text() {
+        let text = |unscaled: i64, scale| Decimal::new(unscaled.into(), scale).to_string();
+        for (unscaled, scale, expected) in [
+            (0, 0, "0"),
+            (0, 2, "0.00"),
+            (0, -2, "0E+2"),
+            (0, 10, "0E-10"),
+            (-150, 2, "-1.50"),
+            (5, 6, "0.000005"),
+            (5, 7, "5E-7"),
+            (15, -1, "1.5E+2"),
+            (123, i32::MIN, "1.23E+2147483650"),
+            (123, i32::MAX, "1.23E-2147483645"),
+        ] {
+            assert_eq!(text(unscaled, scale), expected);
+        }
+    }
+}

@@ -149,3 +149,145 @@ fn index_at(position: usize, key: &Key) -> Result<u64, PathError> {
         key: key.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test")]
+
+    use super::*;
+    use crate::value::{KeyPath, edn};
+
+    fn edn(text: &str) -> Value {
+        edn::parse(text).unwrap()
+    }
+
+    /// The keys in an EDN vector.
+    fn path(text: &str) -> KeyPath {
+        match edn(text) {
+            Value::Vector(keys) => keys.iter().map(Key::new).collect(),
+            _ => KeyPath::new(),
+        }
+    }
+
+    fn got(value: &str, at: &str) -> Result<Option<String>, PathError> {
+        Ok(get_in(&edn(value), &path(at))?.map(edn::print))
+    }
+
+    fn put(value: &str, at: &str, new: &str) -> Result<String, PathError> {
+        assoc_in(edn(value), &path(at), edn(new)).map(|value| edn::print(&value))
+    }
+
+    fn removed(value: &str, at: &str) -> Result<(String, Option<String>), PathError> {
+        let (value, removed) = dissoc_in(edn(value), &path(at))?;
+        Ok((edn::print(&value), removed.as_ref().map(edn::print)))
+    }
+
+    #[test]
+    fn a_stored_nil_or_false_is_a_value_and_not_absence() {
+        assert_eq!(got("{:a nil}", "[:a]"), Ok(Some("nil".into())));
+        assert_eq!(got("{:a false}", "[:a]"), Ok(Some("false".into())));
+        assert_eq!(got("{:a nil}", "[:b]"), Ok(None));
+        assert_eq!(got("{:a nil}", "[:a :b]"), Ok(None));
+        assert_eq!(got("[nil]", "[0]"), Ok(Some("nil".into())));
+        assert_eq!(got("[nil]", "[1]"), Ok(None));
+    }
+
+    #[test]
+    fn the_empty_path_means_the_value_itself() {
+        assert_eq!(got("1", "[]"), Ok(Some("1".into())));
+        assert_eq!(put("1", "[]", "2"), Ok("2".into()));
+        assert_eq!(removed("1", "[]"), Ok(("nil".into(), Some("1".into()))));
+    }
+
+    #[test]
+    fn maps_are_made_through_nil_and_what_is_missing() {
+        assert_eq!(put("nil", "[:a 0]", "1"), Ok("{:a {0 1}}".into()));
+        assert_eq!(put("{:a nil}", "[:a :b]", "1"), Ok("{:a {:b 1}}".into()));
+        assert_eq!(put("[]", "[0 :a]", "1"), Ok("[{:a 1}]".into()));
+    }
+
+    #[test]
+    fn a_vector_grows_by_its_next_index_only() {
+        assert_eq!(put("[1]", "[1]", "2"), Ok("[1 2]".into()));
+        assert_eq!(put("[1]", "[0]", "2"), Ok("[2]".into()));
+        let beyond = PathError::BeyondEnd {
+            position: 1,
+            index: 2,
+            length: 1,
+        };
+        assert_eq!(put("{:a [1]}", "[:a 2]", "2"), Err(beyond));
+        let most = PathError::BeyondEnd {
+            position: 0,
+            index: u64::MAX,
+            length: 0,
+        };
+        assert_eq!(put("[]", "[18446744073709551615]", "2"), Err(most));
+    }
+
+    #[test]
+    fn a_key_that_is_no_index_cannot_go_into_a_vector() {
+        for key in ["-1", "\"0\"", ":a", "0.0", "18446744073709551616"] {
+            let error = PathError::NotAnIndex {
+                position: 0,
+                key: Key::new(&edn(key)),
+            };
+            let at = format!("[{key}]");
+            assert_eq!(got("[1]", &at), Err(error.clone()));
+            assert_eq!(put("[1]", &at, "2"), Err(error.clone()));
+            assert_eq!(removed("[1]", &at), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_path_through_a_scalar_names_the_step() {
+        for scalar in ["1", "\"text\"", "#{1}", "(1)", "#a {:c 1}"] {
+            let value = format!("{{:a [{scalar}]}}");
+            let error = PathError::NotACollection {
+                position: 2,
+                key: Key::new(&edn(":c")),
+            };
+            assert_eq!(got(&value, "[:a 0 :c :d]"), Err(error.clone()));
+            assert_eq!(put(&value, "[:a 0 :c :d]", "1"), Err(error.clone()));
+            assert_eq!(removed(&value, "[:a 0 :c :d]"), Err(error));
+        }
+    }
+
+    #[test]
+    fn removing_an_element_moves_no_other() {
+        assert_eq!(
+            removed("[1 2 3]", "[1]"),
+            Ok(("[1 nil 3]".into(), Some("2".into())))
+        );
+        assert_eq!(
+            removed("[1 2 3]", "[2]"),
+            Ok(("[1 2]".into(), Some("3".into())))
+        );
+        assert_eq!(removed("[1]", "[7]"), Ok(("[1]".into(), None)));
+        assert_eq!(
+            removed("{:a {:b nil}}", "[:a :b]"),
+            Ok(("{:a {}}".into(), Some("nil".into())))
+        );
+    }
+
+    #[test]
+    fn an_update_that_fails_gives_its_own_error() {
+        #[derive(Debug, PartialEq, Eq)]
+        enum Failure {
+            Path,
+            Update(Option<Value>),
+        }
+        impl From<PathError> for Failure {
+            fn from(_: PathError) -> Self {
+                Self::Path
+            }
+        }
+        let fail = |old: Option<&Value>| Err(Failure::Update(old.cloned()));
+        let at = |value: &str, at: &str| update_in(edn(value), &path(at), fail);
+        assert_eq!(
+            at("{:a 1}", "[:a]"),
+            Err(Failure::Update(Some(Value::Int(1))))
+        );
+        assert_eq!(at("{:a 1}", "[:b]"), Err(Failure::Update(None)));
+        assert_eq!(at("{:a 1}", "[:a :b]"), Err(Failure::Path));
+    }
+}

@@ -95,8 +95,8 @@ fn write_integer<'w, 'a>(w: &'w mut Writer<'a>, n: &BigInt) -> &'w mut Writer<'a
 }
 
 fn write_tagged<'w, 'a>(w: &'w mut Writer<'a>, name: &str, value: &Value) -> &'w mut Writer<'a> {
-    if let (CBOR_SIMPLE, Value::Int(n)) = (name, value)
-        && let Some(number) = u8::try_from(*n).ok().filter(is_free_simple)
+    if name == CBOR_SIMPLE
+        && let Some(number) = small_integer(value).filter(is_free_simple)
     {
         return w.simple(number);
     }
@@ -123,6 +123,14 @@ pub(super) const CBOR_SIMPLE: &str = "cbor/simple";
 
 /// Names in tag 27 that stand for something of their own.
 const RESERVED_NAMES: [&str; 4] = ["char", "list", "symbol", "tagged"];
+
+fn small_integer(value: &Value) -> Option<u8> {
+    match value {
+        Value::Int(n) => u8::try_from(*n).ok(),
+        Value::BigInt(n) => n.to_u8(), // one that was not made by `Value::integer`
+        _ => None,
+    }
+}
 
 /// Simple values other than false, true, null, and those that do not exist.
 fn is_free_simple(number: &u8) -> bool {

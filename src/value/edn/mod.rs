@@ -20,8 +20,10 @@ mod syntax;
 mod tests;
 
 pub use super::text::TextError;
+pub(crate) use super::text::{hex, unhex};
 pub use print::{pretty, print};
 pub use read::parse;
+pub(crate) use syntax::is_keyword;
 
 /// Tags that the reader understands; tagged values of the same name need `#kfs/tagged`.
 const OWN_TAGS: [&str; 9] = [

@@ -45,7 +45,7 @@ pub(super) fn is_symbol(name: &str) -> bool {
 }
 
 /// Whether EDN can write a keyword of this name (without the colon).
-pub(super) fn is_keyword(name: &str) -> bool {
+pub(crate) fn is_keyword(name: &str) -> bool {
     is_name(name, true)
 }
 

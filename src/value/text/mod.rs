@@ -10,4 +10,5 @@ pub(super) use number::{
     decimal_text, float_text, has_decimal_digits, instant_text, integer_text, parse_decimal_text,
     parse_instant_text, parse_integer_text, parse_ratio_text,
 };
-pub(super) use string::{hex, is_invisible, read_string, unhex, write_string};
+pub(crate) use string::{hex, unhex};
+pub(super) use string::{is_invisible, read_string, write_string};

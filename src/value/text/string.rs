@@ -86,7 +86,7 @@ fn read_unit(cursor: &mut Cursor<'_>, offset: usize) -> Result<u16, TextError> {
 }
 
 /// Two lower-case digits per byte.
-pub(in crate::value) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
     ];
@@ -98,7 +98,7 @@ pub(in crate::value) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The bytes of pairs of digits in either case.
-pub(in crate::value) fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |c: &u8| {
         char::from(*c)
             .to_digit(16)
