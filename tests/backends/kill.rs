@@ -128,7 +128,7 @@ fn content(round: u32) -> Vec<u8> {
 }
 
 fn last_round(backend: &dyn Backend) -> Option<u32> {
-    let listed = backend.list(b"s", None, usize::MAX, soon()).unwrap();
+    let listed = backend.list(b"b", None, usize::MAX, soon()).unwrap();
     listed
         .last()
         .map(|address| u32::from_be_bytes(address[1..].try_into().unwrap()))
