@@ -47,6 +47,10 @@ pub use version::{Precondition, Version, Written};
 /// The longest address, in bytes.
 pub const MAX_ADDRESS: usize = 512;
 
+/// The largest blob of the storages here, in bytes: the embedded engine could do more, but a caller
+/// should rather divide what is so large.
+pub const MAX_BLOB: u64 = 256 * 1024 * 1024;
+
 /// What reads and writes give back.
 pub type Result<T, E = BackendError> = std::result::Result<T, E>;
 
@@ -216,6 +220,21 @@ fn clip(mut bytes: Vec<u8>, range: &Range<u64>) -> Vec<u8> {
     bytes.truncate(end);
     bytes.drain(..start.min(end));
     bytes
+}
+
+/// Refuses a blob of more than [`MAX_BLOB`] bytes.
+fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
+    let size = bytes.len() as u64;
+    if size > MAX_BLOB {
+        let address = address.into();
+        return Err(BackendError::TooLarge {
+            operation,
+            address,
+            size,
+            limit: MAX_BLOB,
+        });
+    }
+    Ok(())
 }
 
 /// Refuses an address that no backend stores.

@@ -22,8 +22,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    Backend, BackendError, Batch, Blob, Capabilities, Deadline, Operation, Precondition, Result,
-    Sharing, Written, check_address,
+    Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BLOB, Operation, Precondition,
+    Result, Sharing, Written, check_address, check_size,
 };
 use engine::Engine;
 pub use lock::{LOCK_FILE, Lock};
@@ -35,9 +35,6 @@ const ENGINE_DIR: &str = "engine";
 
 /// The file that the engine writes last when it makes a new set of files.
 const ENGINE_MARKER: &str = "version";
-
-/// The largest blob: the engine could do more, but nobody should.
-const MAX_BLOB: u64 = 256 * 1024 * 1024;
 
 /// What an open storage may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,12 +239,7 @@ impl Backend for Embedded {
     }
 
     fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
-        batch.check_addresses()?;
-        for op in batch.ops() {
-            if let super::BatchOp::Put { address, bytes, .. } = op {
-                check_size(Operation::Apply, address, bytes)?;
-            }
-        }
+        batch.check()?;
         let _writer = self.writer(Operation::Apply, b"", deadline)?;
         for op in batch.ops() {
             self.require(Operation::Apply, op.address(), op.precondition())?;
@@ -259,20 +251,6 @@ impl Backend for Embedded {
         deadline.check(Operation::Sync, b"")?;
         self.engine.sync()
     }
-}
-
-fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
-    let size = bytes.len() as u64;
-    if size > MAX_BLOB {
-        let address = address.into();
-        return Err(BackendError::TooLarge {
-            operation,
-            address,
-            size,
-            limit: MAX_BLOB,
-        });
-    }
-    Ok(())
 }
 
 /// Makes the names in `dir` durable, and its own name in its parent.
