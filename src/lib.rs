@@ -1,6 +1,7 @@
 //! A document store that you mount as a directory.
 
 pub mod backend;
+pub mod cli;
 pub mod codec;
 pub mod fuse;
 pub mod journal;

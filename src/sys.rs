@@ -42,6 +42,19 @@ pub(crate) fn receive_fd(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
+/// Closes every file descriptor but standard input, output and error: those that the process
+/// which started this one left open by accident, perhaps with a lock on them. Only to be called at
+/// the beginning of `main`, while this process has opened nothing itself.
+///
+/// # Errors
+/// What `close_range(2)` says.
+pub(crate) fn close_inherited() -> io::Result<()> {
+    // SAFETY: no descriptor from 3 on has an owner in this process yet.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

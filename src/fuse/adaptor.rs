@@ -77,8 +77,8 @@ impl Adaptor {
                 Err(errno(&error))
             }
             Err(panic) => {
-                let message = panic_message(&*panic);
-                tracing::error!(operation, ino, message, "a bug: the operation panicked");
+                let panic = panic_message(&*panic);
+                tracing::error!(operation, ino, panic, "a bug: the operation panicked");
                 Err(Errno::EIO)
             }
         }

@@ -150,7 +150,8 @@ fn check(point: &Path, fs_type: &str, options: &MountOptions) -> Result<PathBuf,
 fn clear_dead(path: &Path, fs_type: &str) -> Result<(), MountError> {
     const AT_MOST: usize = 64;
     for _ in 0..AT_MOST {
-        let alive = !fs::metadata(path).is_err_and(|error| is_dead(&error));
+        // Opening asks the daemon; attributes may come from the kernel's memory even without one.
+        let alive = !fs::read_dir(path).is_err_and(|error| is_dead(&error));
         let entry = match mountinfo::find(path) {
             Ok(Some(entry)) if !alive => entry,
             _ => return Ok(()),
