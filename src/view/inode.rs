@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::types::Ino;
 use super::work::Work;
-use crate::tree::{Time, hex};
+use crate::tree::Time;
 use crate::value::Key;
 
 /// Where an inode is.
@@ -82,9 +82,4 @@ pub fn other_ino(ino: Ino) -> Ino {
 
 fn fit(hash: u64) -> Ino {
     (hash & (u64::MAX >> 1)).max(2)
-}
-
-/// An inode for messages.
-pub fn show(ino: Ino) -> String {
-    hex(&ino.to_be_bytes())
 }

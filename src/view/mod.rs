@@ -83,8 +83,6 @@ pub struct View {
     dirty: timer::Dirty,
     kernel: Arc<OnceLock<Box<dyn Invalidate>>>,
     last_error: Mutex<Option<String>>,
-    /// Bytes of working copies that are in memory only, over all inodes.
-    unsaved: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -116,7 +114,6 @@ impl View {
             dirty: timer::Dirty::default(),
             kernel,
             last_error: Mutex::default(),
-            unsaved: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         });
         timer::start(&view)?;

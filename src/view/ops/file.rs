@@ -131,8 +131,14 @@ impl View {
     }
 
     /// The last descriptor of a handle was closed.
-    pub fn release(&self, fh: u64) {
-        let Some(handle) = self.handles.close(fh) else { return };
+    ///
+    /// # Errors
+    /// [`ViewError::BadHandle`]; what keeps the content from being committed is tried again and
+    /// logged, for nobody waits for this answer.
+    pub fn release(&self, fh: u64) -> Result<()> {
+        let Some(handle) = self.handles.close(fh) else {
+            return Err(ViewError::BadHandle { fh, operation: "releasing" });
+        };
         let inode = &handle.inode;
         if handle.write {
             inode.writers.fetch_sub(1, Ordering::AcqRel);
@@ -151,7 +157,7 @@ impl View {
                         drop(work);
                         self.table.unlink(inode);
                         self.table.closed(inode);
-                        return;
+                        return Ok(());
                     }
                     if let Some(kernel) = self.kernel.get() {
                         kernel.inode(inode.ino);
@@ -164,6 +170,7 @@ impl View {
             work.settle();
         }
         self.table.closed(inode);
+        Ok(())
     }
 
     /// Makes a file durable.

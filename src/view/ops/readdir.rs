@@ -41,10 +41,13 @@ impl View {
     }
 
     /// Closes a directory.
-    pub fn releasedir(&self, fh: u64) {
-        if let Some(handle) = self.handles.close_dir(fh) {
-            self.table.closed(&handle.inode);
-        }
+    ///
+    /// # Errors
+    /// [`ViewError::BadHandle`].
+    pub fn releasedir(&self, fh: u64) -> Result<()> {
+        let handle = self.handles.close_dir(fh).ok_or(ViewError::BadHandle { fh, operation: "releasing" })?;
+        self.table.closed(&handle.inode);
+        Ok(())
     }
 
     /// Gives the items of a directory from an offset on to `emit` until it is full. With `plus` each
