@@ -217,10 +217,16 @@ impl Buffer {
 
     /// Units of 512 bytes that hold data.
     pub fn blocks(&self) -> u64 {
-        match &self.base {
-            Content::Chunked(c) if self.written.is_empty() => (c.chunks.len() * (CHUNK_LEN / 512)).min(self.len.div_ceil(512)),
-            _ => self.len.div_ceil(512),
-        }
+        let base = match &self.base {
+            Content::Chunked(c) => c.chunks.len() * (CHUNK_LEN / 512),
+            _ => self.base_len.div_ceil(512),
+        };
+        let written = |w: &Written| match w {
+            Written::Memory(b) => (b.len() as u64).div_ceil(512),
+            Written::Page(p) => p.len.div_ceil(512),
+        };
+        let held = base + self.written.values().map(written).sum::<u64>();
+        held.min(self.len.div_ceil(512))
     }
 
     /// Puts written chunks into pages that nothing refers to yet, to free their memory.

@@ -51,7 +51,7 @@ impl View {
                 }
                 attrs.owner = Some(owner);
                 let is_file = special::kind(&found.entry.node).0 != FileKind::Dir;
-                if (set.uid.is_some() || set.gid.is_some()) && set.mode.is_none() && is_file && caller.uid != 0 {
+                if (set.uid.is_some() || set.gid.is_some()) && set.mode.is_none() && is_file {
                     clear_setid(&mut attrs);
                 }
                 if let Some(t) = set.atime {
