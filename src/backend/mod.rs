@@ -47,9 +47,11 @@ pub use version::{Precondition, Version, Written};
 /// The longest address, in bytes.
 pub const MAX_ADDRESS: usize = 512;
 
-/// The largest blob of the storages here, in bytes: the embedded engine could do more, but a caller
-/// should rather divide what is so large.
-pub const MAX_BLOB: u64 = 256 * 1024 * 1024;
+/// The largest blob of the storages here, in bytes. A caller divides what is larger.
+pub const MAX_BLOB: u64 = 32 * 1024 * 1024;
+
+/// The largest batch of the storages here, in bytes of addresses and contents.
+pub const MAX_BATCH: u64 = 48 * 1024 * 1024;
 
 /// What reads and writes give back.
 pub type Result<T, E = BackendError> = std::result::Result<T, E>;
@@ -200,6 +202,8 @@ pub struct Capabilities {
     pub sharing: Sharing,
     /// The largest blob, in bytes.
     pub max_blob: u64,
+    /// The largest batch, in bytes of addresses and contents together.
+    pub max_batch: u64,
 }
 
 /// Who may have a storage open at the same time.

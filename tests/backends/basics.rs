@@ -174,6 +174,16 @@ pub fn a_blob_above_the_limit_is_refused(backend: &dyn Backend) {
         let mut batch = Batch::new();
         batch.put(b"a", large, Precondition::Any);
         refused(backend.apply(batch, soon()));
+        let limit = backend.capabilities().max_batch;
+        let half = vec![0; usize::try_from(limit / 2).unwrap()];
+        let mut batch = Batch::new();
+        batch
+            .put(b"a", half.clone(), Precondition::Any)
+            .put(b"b", half, Precondition::Any);
+        match backend.apply(batch, soon()) {
+            Err(BackendError::TooLarge { limit: stated, .. }) => assert_eq!(stated, limit),
+            other => panic!("{other:?}"),
+        }
     }
     assert_eq!(get(backend, b"a"), None);
 }
