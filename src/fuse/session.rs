@@ -12,7 +12,9 @@ use fuser::{Config, SessionACL};
 use parking_lot::Mutex;
 
 use super::adaptor::Adaptor;
+use super::answer::Lifetime;
 use super::error::MountError;
+use super::guard::Guard;
 use super::init::Protocol;
 use super::invalidate::Invalidator;
 use super::mount::{self, Mounted};
@@ -71,12 +73,8 @@ impl Session {
             default_permissions: options.default_permissions,
             writeback: options.writeback,
         };
-        let adaptor = Adaptor::new(
-            Arc::clone(&view),
-            protocol,
-            options.lifetime,
-            Arc::clone(&closed),
-        );
+        let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed));
+        let adaptor = Adaptor::new(guard, protocol, Lifetime(options.lifetime));
         let acl = match options.audience {
             Audience::Owner => SessionACL::Owner,
             Audience::OwnerAndRoot => SessionACL::RootAndOwner,
