@@ -64,11 +64,14 @@ fn apply(state: &mut State, change: &Change) {
     }
 }
 
-/// One operation: its kind, its effect, and how to do it below a mountpoint.
+/// How to do an operation below a mountpoint.
+type Run = Box<dyn FnOnce(&Mount) -> io::Result<()>>;
+
+/// One operation: its kind, its effect, and how to do it.
 struct Step {
     kind: &'static str,
     change: Change,
-    run: Box<dyn FnOnce(&Mount) -> io::Result<()>>,
+    run: Run,
 }
 
 impl Step {
