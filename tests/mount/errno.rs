@@ -236,7 +236,7 @@ fn what_cannot_be_done_fails_with_the_errno_of_a_local_filesystem() {
         .custom_flags(libc::O_TMPFILE)
         .open(m.dir());
     t.call("a file without a name", unnamed, libc::EOPNOTSUPP);
-    let file = File::open(p("f")).unwrap();
+    let file = File::open(p("n")).unwrap();
     t.call(
         "write through a reader",
         file.write_at(b"x", 0),
