@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::engine;
 use crate::harness::{Mount, Output, Sandbox, edn};
 use crate::random::{Random, number, seed};
 use crate::table::{Exit, Table};
@@ -265,66 +266,74 @@ fn a_lost_file_is_an_error_or_harmless_and_never_another_content() {
     });
 }
 
-/// The file that says what a store is: in it stand the store's id and the version of the format.
-fn header(store: &Path, id: &str) -> Option<PathBuf> {
-    let bytes: Vec<u8> = uuid::Uuid::parse_str(id).unwrap().as_bytes().to_vec();
-    engine_files(store)
-        .into_iter()
-        .map(|(path, _)| path)
-        .filter(|path| path.parent() == Some(store))
-        .find(|path| {
-            let content = fs::read(path).unwrap();
-            let has = |needle: &[u8]| content.windows(needle.len()).any(|window| window == needle);
-            has(id.as_bytes()) || has(&bytes)
-        })
-}
-
-fn status(m: &Mount) -> serde_json::Value {
-    let args = ["status".as_ref(), m.store().as_os_str(), "--json".as_ref()];
-    serde_json::from_slice(&m.sandbox.kfs(args).ok().stdout).unwrap()
+#[test]
+fn a_changed_blob_is_an_error_for_what_it_holds_and_for_nothing_else() {
+    let mut next = 0;
+    damage_copies(times(30), |store, random| {
+        let blobs: Vec<(Vec<u8>, Vec<u8>)> = engine::blobs(store).into_iter().collect();
+        // The first ones in turn, so that each kind of blob is among them, then any.
+        let (address, bytes) = match next {
+            0..4 => &blobs[next * (blobs.len() - 1) / 3],
+            _ => random.pick(&blobs),
+        };
+        next += 1;
+        let (what, bad) = match random.below(4) {
+            0 => ("cut", bytes[..random.below(bytes.len())].to_vec()),
+            1 => ("longer", [&bytes[..], b"x"].concat()),
+            2 => ("another blob", random.pick(&blobs).1.clone()),
+            _ => {
+                let mut bad = bytes.clone();
+                let at = random.below(bad.len());
+                bad[at] ^= 1 << random.below(8);
+                ("flipped", bad)
+            }
+        };
+        if bad == *bytes {
+            return None;
+        }
+        engine::put(store, address, &bad);
+        Some(format!(
+            "{what}: {}, {} bytes",
+            address.escape_ascii(),
+            bytes.len()
+        ))
+    });
 }
 
 #[test]
-fn a_store_of_a_newer_format_is_refused_and_left_alone() {
+fn a_store_of_another_format_is_refused_and_left_alone() {
     let m = Mount::unmounted();
     m.put("doc", "{:a 1}");
-    let id = status(&m)["id"].as_str().unwrap().to_owned();
-    let header = header(m.store(), &id).expect("a file that says what this store is");
-    let original = fs::read(&header).unwrap();
-    let format = status(&m)["format"]
-        .as_u64()
-        .expect("`format` in the status");
-    let newer = newer(&original, format).expect("the format's version in the header");
-    fs::write(&header, &newer).unwrap();
-    let mut t = Table::new("a newer format");
-    let number = (format + 1).to_string();
-    let get: Output = m.kfs::<&str>("get", "doc", &[]);
-    t.command(
-        "get",
-        &get,
-        Exit::Failure,
-        &["store", "format", &number, "newer"],
-    );
-    t.command(
-        "put",
-        &m.kfs("put", "doc", &["1"]),
-        Exit::Failure,
-        &["format", &number],
-    );
-    t.command("mount", &m.try_mount(), Exit::Failure, &["format", &number]);
-    let init = m.sandbox.kfs(["init".as_ref(), m.store().as_os_str()]);
-    t.command("init", &init, Exit::Failure, &["already"]);
-    assert_eq!(fs::read(&header).unwrap(), newer);
-    fs::write(&header, &original).unwrap();
-    assert_eq!(m.get("doc"), edn("{:a 1}"));
-    t.finish(4);
-}
-
-/// The header with the next version of the format in it, as text.
-fn newer(header: &[u8], format: u64) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(header).ok()?;
-    let at = text.find("format")?;
-    let digits = at + text[at..].find(&format.to_string())?;
-    let end = digits + format.to_string().len();
-    Some(format!("{}{}{}", &text[..digits], format + 1, &text[end..]).into_bytes())
+    let mut t = Table::new("another format");
+    for (word, step) in [("newer", 1), ("older", -1)] {
+        let format = engine::set_format(m.store(), |old| old.wrapping_add_signed(step));
+        let number = format!("format {}", i32::from(format) + i32::from(step));
+        let before = engine::blobs(m.store());
+        let get: Output = m.kfs::<&str>("get", "doc", &[]);
+        t.command(
+            &format!("{word}: get"),
+            &get,
+            Exit::Failure,
+            &["store", &number],
+        );
+        let put = m.kfs("put", "doc", &["1"]);
+        t.command(
+            &format!("{word}: put"),
+            &put,
+            Exit::Failure,
+            &["store", &number],
+        );
+        t.command(
+            &format!("{word}: mount"),
+            &m.try_mount(),
+            Exit::Failure,
+            &["store", &number],
+        );
+        let init = m.sandbox.kfs(["init".as_ref(), m.store().as_os_str()]);
+        t.command(&format!("{word}: init"), &init, Exit::Failure, &["store"]);
+        t.fact(word, engine::blobs(m.store()) == before, "is left alone");
+        engine::set_format(m.store(), |_| format);
+        t.fact(word, m.get("doc") == edn("{:a 1}"), "is there again");
+    }
+    t.finish(12);
 }

@@ -19,6 +19,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
     let m = Mount::unmounted();
     let beside = |name: &str| m.sandbox.path(name);
     fs::write(beside("file"), "x").unwrap();
+    fs::write(m.sandbox.make_dir("full").join("thesis.txt"), "x").unwrap();
     let second = Mount::unmounted();
     second.mount();
     second.write("f", "x");
@@ -54,6 +55,14 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         &[],
         failure,
         &["file", "directory"],
+    );
+    refused(
+        "a full mountpoint",
+        store,
+        &beside("full"),
+        &[],
+        failure,
+        &["full", "empty"],
     );
     refused(
         "a mountpoint in use",

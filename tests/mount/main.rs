@@ -20,6 +20,7 @@ mod bad_mount;
 mod basics;
 mod concurrency;
 mod crash;
+mod engine;
 mod errno;
 mod files;
 mod harness;
