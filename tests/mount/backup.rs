@@ -48,7 +48,6 @@ const VALUES: &[&str] = &[
     r#""nul \u0000 inside""#,
     ":kw",
     ":user/name",
-    ":a/b/c",
     "sym",
     "ns/sym",
     r#"#uuid "123e4567-e89b-12d3-a456-426614174000""#,

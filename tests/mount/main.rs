@@ -1,6 +1,6 @@
 //! Tests on real mounts, driving the built `kfs` and the kernel.
 //!
-//! They need `/dev/fuse`, the programs named in [`harness::TOOLS`], and a directory for temporary
+//! They need `/dev/fuse`, the programs named in [`program::TOOLS`], and a directory for temporary
 //! files with `user.*` attributes; some need root. What is missing fails the test that needs it
 //! and says so: nothing is skipped. Long runs are asked for by environment variables:
 //! `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_SEED` (repeats a run).
@@ -27,10 +27,14 @@ mod harness;
 mod load;
 mod looking;
 mod names;
+mod operations;
+mod program;
 mod random;
 mod raw;
 mod table;
+mod times;
 mod tree;
 mod types;
+mod typing;
 mod users;
 mod visibility;

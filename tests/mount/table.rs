@@ -13,6 +13,16 @@ pub enum Exit {
     Failure,
 }
 
+/// Whether a message in lower case holds a word. A place like `3:5`, or `3:` for any column, may
+/// also be written out.
+fn says_word(message: &str, word: &str) -> bool {
+    let written_out = word.split_once(':').and_then(|(line, column)| {
+        line.parse::<u32>().ok()?;
+        Some(format!("line {line}, column {column}"))
+    });
+    message.contains(&word.to_lowercase()) || written_out.is_some_and(|it| message.contains(&it))
+}
+
 /// The rows so far.
 #[derive(Debug)]
 pub struct Table {
@@ -43,7 +53,7 @@ impl Table {
         let lower = says.to_lowercase();
         let missing: Vec<&str> = words
             .iter()
-            .filter(|word| !lower.contains(&word.to_lowercase()))
+            .filter(|word| !says_word(&lower, word))
             .copied()
             .collect();
         let told_twice = says.contains("panicked") || says.contains("RUST_BACKTRACE");
