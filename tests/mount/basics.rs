@@ -1,4 +1,4 @@
-//! A store as a directory: the first session, nesting, vectors, links, attributes.
+//! A store as a directory: common tools, nesting, vectors, links, attributes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::harness::{Mount, edn, need_root};
 use crate::raw;
 
 #[test]
-fn a_first_session_with_unix_tools_works_and_is_still_there_after_a_remount() {
+fn unix_tools_work_and_what_they_did_is_still_there_after_a_remount() {
     let m = Mount::new();
     m.sh(r#"
         echo hello > greeting

@@ -281,8 +281,8 @@ pub fn save(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 pub fn detach(dir: &Path) {
     while is_mounted(dir) {
         if nix::mount::umount2(dir, MntFlags::MNT_DETACH).is_err() {
-            let mut helper = Command::new("fusermount3");
-            let _ = helper.args(["-u", "-z"]).arg(dir).status();
+            let mut fusermount = Command::new("fusermount3");
+            let _ = fusermount.args(["-u", "-z"]).arg(dir).status();
             return;
         }
     }
