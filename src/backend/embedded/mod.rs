@@ -36,7 +36,7 @@ use super::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
     Precondition, Result, Sharing, Written, check_address, check_size,
 };
-use crate::journal::{Journal, JournalRecord};
+use crate::journal::{Journal, JournalRecord, Recovery};
 use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
 use record::Write;
@@ -159,11 +159,11 @@ impl Embedded {
         let tree = Arc::new(tree);
         let flushed = tree.flushed()?;
         if access == Access::Read {
-            let records = Journal::read(&dir, &id, flushed);
-            let records = records.map_err(|e| from_log(Operation::Open, address, e))?;
-            records
-                .into_iter()
-                .try_for_each(|record| replay(&tree, address, &record))?;
+            let log = Recovery::read(&dir, &id, flushed);
+            let mut log = log.map_err(|e| from_log(Operation::Open, address, e))?;
+            log.take_records()
+                .iter()
+                .try_for_each(|record| replay(&tree, address, record))?;
             return Ok(Self {
                 tree,
                 writing: None,
