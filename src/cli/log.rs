@@ -35,15 +35,22 @@ pub enum Output {
     AsItIs,
     /// A file, after [`into_file`].
     File,
+    /// What it is for a command, which tells by itself what its user has to know.
+    Command,
 }
 
 /// Starts logging to standard error: what `KFS_LOG` names (`debug`, `konserve_fs::fuse=trace`, …),
-/// otherwise warnings and errors and what is worth knowing once.
+/// otherwise warnings and errors and, from a daemon, what is worth knowing once.
 pub fn start(output: Output) {
     // The journal has its own times.
     let journal = output == Output::AsItIs && std::env::var_os("JOURNAL_STREAM").is_some();
-    let colours = output == Output::AsItIs && io::stderr().is_terminal();
-    let filter = EnvFilter::try_from_env("KFS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = output != Output::File && io::stderr().is_terminal();
+    let level = if output == Output::Command {
+        "warn"
+    } else {
+        "info"
+    };
+    let filter = EnvFilter::try_from_env("KFS_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -1,8 +1,173 @@
-//! Commands, and what the daemon behind a mount needs from the system.
+//! The command line: one file per command, and what the daemon behind a mount needs from the system.
+//!
+//! A command that works on a store makes a [`request`] of what it wants and hands it to whoever
+//! holds the store: the daemon of its mount ([`remote`]), or else this process, which connects the
+//! store for as long as it takes ([`access`]). Both answer it through [`execute`], so that a command
+//! does the same either way. Only this layer reads the environment, the arguments and the terminal.
 
+mod access;
 pub mod background;
+mod beacon;
+mod content;
+mod cp;
+mod daemon;
+mod destroy;
+mod entry;
+mod error;
+mod execute;
+mod exit;
 pub mod frame;
+mod get;
+mod info;
+mod init;
 pub mod log;
+mod ls;
+mod mount;
+mod mv;
+mod notify;
+mod output;
+mod place;
 pub mod places;
+mod put;
+mod remote;
+mod request;
+mod resolve;
+mod rm;
 pub mod signals;
 pub mod socket;
+mod status;
+mod umount;
+mod update;
+mod version;
+mod wire;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+pub use error::CliError;
+pub use exit::Exit;
+use output::Output;
+
+/// A document store that you mount as a directory.
+///
+/// STORE is a directory that holds a store, or mem:UUID. A PATH is written as in the mount: names
+/// with slashes between them. A path inside a mount may stand for STORE PATH.
+#[derive(Debug, Parser)]
+#[command(name = "kfs", version, after_help = exit::TABLE, disable_help_subcommand = true)]
+struct Cli {
+    /// Print JSON, one line per item
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::Init),
+    Mount(mount::Mount),
+    Umount(umount::Umount),
+    Status(status::Status),
+    Ls(ls::Ls),
+    Get(get::Get),
+    Put(put::Put),
+    Cp(cp::Cp),
+    Mv(mv::Mv),
+    Rm(rm::Rm),
+    Info(info::Info),
+    Destroy(destroy::Destroy),
+    #[command(hide = true)]
+    Update(update::Update),
+    Version(version::Version),
+}
+
+/// Runs the command that the arguments name and tells on standard error why it failed.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    if let Verb::Mount(mount) = cli.verb {
+        if mount.background {
+            return in_background(mount);
+        }
+        return finish(|out| mount.run(out), cli.json);
+    }
+    log::start(log::Output::Command);
+    finish(|out| run(cli.verb, out), cli.json)
+}
+
+fn run(verb: Verb, out: &mut Output) -> Result<(), CliError> {
+    match verb {
+        Verb::Init(verb) => verb.run(out),
+        Verb::Mount(verb) => verb.run(out),
+        Verb::Umount(verb) => verb.run(out),
+        Verb::Status(verb) => verb.run(out),
+        Verb::Ls(verb) => verb.run(out),
+        Verb::Get(verb) => verb.run(out),
+        Verb::Put(verb) => verb.run(out),
+        Verb::Cp(verb) => verb.run(out),
+        Verb::Mv(verb) => verb.run(out),
+        Verb::Rm(verb) => verb.run(out),
+        Verb::Info(verb) => verb.run(out),
+        Verb::Destroy(verb) => verb.run(out),
+        Verb::Update(verb) => verb.run(out),
+        Verb::Version(verb) => verb.run(out),
+    }
+}
+
+fn finish(command: impl FnOnce(&mut Output) -> Result<(), CliError>, json: bool) -> Exit {
+    let mut out = Output::new(json);
+    let done = command(&mut out).and_then(|()| out.flush());
+    match done {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            let exit = error.exit();
+            if exit != Exit::Done {
+                // What was printed before the failure comes first.
+                let _closed = out.flush();
+                complain(&error.to_string());
+            }
+            exit
+        }
+    }
+}
+
+/// A process that was started to serve a mount.
+fn in_background(mount: mount::Mount) -> Exit {
+    match background::Starter::leave() {
+        Ok(starter) => mount.serve_in_background(starter),
+        Err(error) => {
+            complain(&format!("going into the background: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Help and version are asked for; anything else is a mistake.
+fn refuse(error: &clap::Error) -> Exit {
+    let printed = error.print();
+    match (error.use_stderr(), printed) {
+        (false, _) => Exit::Done,
+        (true, _) => Exit::Usage,
+    }
+}
+
+fn complain(message: &str) {
+    // Where it cannot be told, the exit code remains.
+    let _closed = writeln!(std::io::stderr(), "kfs: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

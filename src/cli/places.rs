@@ -58,6 +58,29 @@ pub fn sockets_of_others(id: &Uuid) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The sockets of all daemons that this user may speak to, those left by dead ones included.
+#[must_use]
+pub fn all_sockets() -> Vec<PathBuf> {
+    let mut directories = vec![runtime_dir()];
+    if geteuid().is_root()
+        && let Ok(users) = fs::read_dir("/run/user")
+    {
+        directories.extend(users.flatten().map(|user| user.path().join("kfs")));
+    }
+    let entries = directories
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory).ok());
+    let mut sockets: Vec<PathBuf> = entries
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .collect();
+    sockets.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "sock")
+    });
+    sockets.sort();
+    sockets
+}
+
 /// Where the log of the daemon that holds store `id` is by default.
 ///
 /// # Errors

@@ -102,6 +102,14 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+impl Server {
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 fn spawn(listener: UnixListener, handler: Arc<Handler>) -> io::Result<Arc<UnixListener>> {
     let listener = Arc::new(listener);
     let ours = Arc::clone(&listener);
@@ -212,7 +220,11 @@ pub fn connect(id: &Uuid) -> io::Result<Client> {
     result
 }
 
-fn connect_at(path: &Path) -> io::Result<Client> {
+/// Connects to the daemon whose socket this is.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_at(path: &Path) -> io::Result<Client> {
     let stream = UnixStream::connect(path)?;
     let (uid, own) = (peer(&stream)?, geteuid().as_raw());
     if uid != own && uid != 0 && own != 0 {

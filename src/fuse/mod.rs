@@ -29,6 +29,7 @@ use std::sync::Arc;
 pub use error::MountError;
 pub use invalidate::{Invalidator, StillCached};
 pub use mount::unmount;
+pub use mountinfo::{MountEntry, mounts};
 pub use options::{Audience, EntryDefaults, MountOptions, OptionError, Typing};
 pub use session::{Session, Stopper};
 

@@ -10,36 +10,56 @@ use std::path::{Path, PathBuf};
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MountEntry {
+pub struct MountEntry {
     /// `major:minor` of the filesystem, unique as long as it lives.
-    pub(super) device: String,
+    pub device: String,
+    /// The part of the filesystem that is seen: `/`, or a directory in it for a bind mount.
+    pub root: PathBuf,
     /// Where it is.
-    pub(super) point: PathBuf,
+    pub point: PathBuf,
     /// `ext4`, `fuse.kfs`, …
-    pub(super) fs_type: String,
+    pub fs_type: String,
     /// What was mounted.
-    pub(super) source: OsString,
+    pub source: OsString,
 }
 
-/// The mount at exactly this path, the topmost if several lie on one another.
-pub(super) fn find(point: &Path) -> io::Result<Option<MountEntry>> {
+impl MountEntry {
+    /// Whether it is a mount of this program, unless it goes by another subtype.
+    #[must_use]
+    pub fn is_kfs(&self) -> bool {
+        self.fs_type == "fuse.kfs"
+    }
+}
+
+/// All mounts; of several at one place the last one is on top.
+///
+/// # Errors
+/// If `/proc` is not there.
+pub fn mounts() -> io::Result<Vec<MountEntry>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     Ok(table
         .split(|byte| *byte == b'\n')
         .filter_map(parse)
-        .rfind(|entry| entry.point == point))
+        .collect())
+}
+
+/// The mount at exactly this path, the topmost if several lie on one another.
+pub(super) fn find(point: &Path) -> io::Result<Option<MountEntry>> {
+    Ok(mounts()?.into_iter().rfind(|entry| entry.point == point))
 }
 
 /// One line: `36 35 98:0 /root /point rw,noatime optional… - ext4 /dev/sda rw`.
 fn parse(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = fields.nth(2)?;
-    let point = fields.nth(1)?;
+    let root = fields.next()?;
+    let point = fields.next()?;
     fields.find(|field| *field == b"-")?;
     let fs_type = fields.next()?;
     let source = fields.next()?;
     Some(MountEntry {
         device: String::from_utf8_lossy(device).into_owned(),
+        root: OsString::from_vec(unescape(root)).into(),
         point: OsString::from_vec(unescape(point)).into(),
         fs_type: String::from_utf8_lossy(&unescape(fs_type)).into_owned(),
         source: OsString::from_vec(unescape(source)),
@@ -80,6 +100,7 @@ mod tests {
             b"36 35 0:52 / /mnt/a\\040b rw,nosuid shared:1 - fuse.kfs /srv/x\\134y rw,user_id=0";
         let entry = parse(line).unwrap();
         assert_eq!(entry.device, "0:52");
+        assert_eq!(entry.root, Path::new("/"));
         assert_eq!(entry.point, Path::new("/mnt/a b"));
         assert_eq!(entry.fs_type, "fuse.kfs");
         assert_eq!(entry.source, "/srv/x\\y");

@@ -1,0 +1,114 @@
+//! The way to a store: through the daemon that has it mounted, or by connecting to it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::CliError;
+use super::execute::execute;
+use super::place::{Place, StoreAt};
+use super::remote::Remote;
+use super::request::{Request, Response};
+use crate::store::{ConnectOptions, Location, Store, StoreError};
+
+/// How long to wait for another command, or for a daemon that starts or ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look again.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What a command does with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Looks at it only.
+    Read,
+    /// Changes it.
+    Write,
+}
+
+/// A way to a store.
+#[derive(Debug)]
+pub enum Access {
+    /// This process holds it.
+    Own(Store),
+    /// The daemon of its mount does.
+    Daemon(Remote),
+}
+
+impl Access {
+    /// Finds the way to a store.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], naming the holder, if it is neither free nor mounted; that of
+    /// [`Store::connect`] if it cannot be connected.
+    pub(super) fn open(place: &Place, purpose: Use) -> Result<Self, CliError> {
+        match &place.store {
+            StoreAt::Mount(entry) => Ok(Self::Daemon(Remote::of_mount(entry)?)),
+            StoreAt::Location(location) => Self::to_location(location, purpose),
+        }
+    }
+
+    /// The daemon is asked first: while it lives, connecting would fail. A holder that is no daemon
+    /// is another command, which will soon have done.
+    fn to_location(location: &Location, purpose: Use) -> Result<Self, CliError> {
+        let give_up = Instant::now() + PATIENCE;
+        let options = ConnectOptions {
+            read_only: purpose == Use::Read,
+            ..ConnectOptions::default()
+        };
+        loop {
+            if let Some(daemon) = Remote::of_location(location)? {
+                return Ok(Self::Daemon(daemon));
+            }
+            match Store::connect(location, &options) {
+                Ok(store) => return Ok(Self::Own(store)),
+                Err(StoreError::InUse { .. }) if Instant::now() < give_up => {
+                    if let Some(daemon) = Remote::search(location) {
+                        return Ok(Self::Daemon(daemon));
+                    }
+                    thread::sleep(POLL);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub(super) fn call(&mut self, request: Request) -> Result<Response, CliError> {
+        match self {
+            Self::Own(store) => execute(store, &request),
+            Self::Daemon(daemon) => daemon.call(&request),
+        }
+    }
+
+    /// Asks for something that has no answer but that it is done.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub(super) fn done(&mut self, request: Request) -> Result<(), CliError> {
+        match self.call(request)? {
+            Response::Done => Ok(()),
+            _ => Err(Self::unexpected()),
+        }
+    }
+
+    /// Ends the use of the store; what was changed is on disk already.
+    ///
+    /// # Errors
+    /// What kept the store from being released in good order.
+    pub(super) fn close(self) -> Result<(), CliError> {
+        match self {
+            Self::Own(store) => Ok(store.release()?),
+            Self::Daemon(_) => Ok(()),
+        }
+    }
+
+    /// The error for an answer that belongs to another question.
+    pub(super) fn unexpected() -> CliError {
+        CliError::failed(
+            "the daemon",
+            "gave an answer that this kfs does not understand; are both of one version?",
+        )
+    }
+}

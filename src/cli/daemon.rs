@@ -1,0 +1,211 @@
+//! The process behind a mount: it holds the store, answers the kernel and takes commands.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use nix::unistd::{getegid, geteuid};
+
+use super::beacon::Beacon;
+use super::error::CliError;
+use super::execute::{execute, status};
+use super::place::Bytes;
+use super::remote::Remote;
+use super::request::{Request, Response};
+use super::signals::StopSignals;
+use super::socket::{Server, SocketError};
+use super::wire;
+use crate::fuse::{Invalidator, MountOptions, Session, mounts};
+use crate::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
+use crate::view::{View, ViewError, ViewOptions};
+
+/// How long a holder of the store may take to let go.
+const HANDOVER: Duration = Duration::from_secs(10);
+/// How long a command waits for the kernel to forget what it changed.
+const FORGETTING: Duration = Duration::from_secs(10);
+
+/// A mount to be made and served.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The store. One in memory is made if it is not there.
+    pub(super) location: Location,
+    /// Where to mount it.
+    pub(super) point: PathBuf,
+    /// How.
+    pub(super) options: MountOptions,
+}
+
+impl Daemon {
+    /// Mounts the store and serves it until it is unmounted or a signal comes. Calls `on_ready` with
+    /// the store's UUID once the mount answers; an error of it ends the mount.
+    ///
+    /// # Errors
+    /// What kept the store from being mounted, served or released in good order.
+    pub(super) fn run(
+        mut self,
+        signals: StopSignals,
+        on_ready: impl FnOnce(uuid::Uuid) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let store = self.connect()?;
+        let view = View::new(store.clone(), self.view_options()).map_err(|e| self.failed(e))?;
+        let served = self.serve(&store, &view, signals, on_ready);
+        view.shutdown();
+        drop(view);
+        served.and(store.release().map_err(CliError::from))
+    }
+
+    /// Whether the store is mounted already. A daemon whose mount is gone is about to let go of it.
+    ///
+    /// # Errors
+    /// [`CliError::InUse`], saying where.
+    pub(super) fn check_free(&self) -> Result<(), CliError> {
+        let Some(holder) = Remote::of_location(&self.location)? else {
+            return Ok(());
+        };
+        let Some(point) = holder.mountpoint() else {
+            return Ok(());
+        };
+        let mounts = mounts().unwrap_or_default();
+        if !mounts
+            .iter()
+            .any(|entry| entry.point == point && entry.is_kfs())
+        {
+            return Ok(());
+        }
+        Err(CliError::InUse {
+            what: self.location.to_string(),
+            why: format!(
+                "already mounted at {} by process {}",
+                point.display(),
+                holder.status().pid
+            ),
+        })
+    }
+
+    fn connect(&self) -> Result<Store, CliError> {
+        self.check_free()?;
+        let options = ConnectOptions {
+            read_only: self.options.read_only,
+            wait: HANDOVER,
+            ..ConnectOptions::default()
+        };
+        match Store::connect(&self.location, &options) {
+            Err(StoreError::Missing { .. }) if matches!(self.location, Location::Memory(_)) => {
+                Ok(Store::create(&self.location, &CreateOptions::default())?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn view_options(&self) -> ViewOptions {
+        let MountOptions {
+            entries,
+            typing,
+            read_only,
+            ..
+        } = &self.options;
+        ViewOptions {
+            uid: entries.uid.unwrap_or_else(|| geteuid().as_raw()),
+            gid: entries.gid.unwrap_or_else(|| getegid().as_raw()),
+            file_mode: entries.file_mode(),
+            dir_mode: entries.dir_mode(),
+            strict: typing.is_strict(),
+            infer: typing.infers(),
+            read_only: *read_only,
+        }
+    }
+
+    fn serve(
+        &mut self,
+        store: &Store,
+        view: &Arc<View>,
+        signals: StopSignals,
+        on_ready: impl FnOnce(uuid::Uuid) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let location = store.location().to_string();
+        self.options.fsname.get_or_insert_with(|| location.clone());
+        let commands = Arc::new(Commands {
+            store: store.clone(),
+            invalidator: OnceLock::new(),
+            point: super::place::absolute(&self.point),
+        });
+        let answering = Arc::clone(&commands);
+        let server =
+            Server::start(&store.id(), move |message| answering.answer(message)).map_err(socket)?;
+        let _beacon = Beacon::light(store.location(), server.path());
+        let session = Session::mount(Arc::clone(view), &self.point, &self.options)?;
+        let _first = commands.invalidator.set(session.invalidator());
+        let stopper = session.stopper();
+        let on_signal = stopper.clone();
+        let handling = signals.on_signal(move |signal| {
+            tracing::info!(%signal, "ending");
+            on_signal.stop();
+        });
+        // From here on only serving ends the mount.
+        let mut failure = handling
+            .err()
+            .map(|e| CliError::io("waiting for signals", e));
+        if failure.is_some() {
+            stopper.stop();
+        }
+        let served = session.serve(|| {
+            if failure.is_none()
+                && let Err(error) = on_ready(store.id())
+            {
+                failure = Some(error);
+                stopper.stop();
+            }
+        });
+        tracing::info!(%location, "unmounted");
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(served?),
+        }
+    }
+
+    fn failed(&self, error: ViewError) -> CliError {
+        CliError::failed(self.location.to_string(), error.to_string())
+    }
+}
+
+/// What answers commands.
+struct Commands {
+    store: Store,
+    /// Once it is mounted.
+    invalidator: OnceLock<Invalidator>,
+    point: PathBuf,
+}
+
+impl Commands {
+    fn answer(&self, message: &[u8]) -> Vec<u8> {
+        wire::answer(message, |request| match request {
+            Request::Status => {
+                let mut status = status(&self.store);
+                status.mountpoint = Some(Bytes(self.point.as_os_str().as_bytes().to_vec()));
+                Ok(Response::Status(Box::new(status)))
+            }
+            request => {
+                let response = execute(&self.store, request);
+                // The mount shows the change when the command returns.
+                if let Some(Err(error)) = self
+                    .invalidator
+                    .get()
+                    .map(|kernel| kernel.flush(FORGETTING))
+                {
+                    tracing::warn!(%error, "after a command");
+                }
+                response
+            }
+        })
+    }
+}
+
+fn socket(error: SocketError) -> CliError {
+    match error {
+        SocketError::Listen { path, source } => {
+            CliError::io(format!("socket {}", path.display()), source)
+        }
+        SocketError::Place(error) => CliError::failed("the daemon's socket", error.to_string()),
+    }
+}

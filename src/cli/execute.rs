@@ -1,0 +1,43 @@
+//! Answering requests, in the daemon and in a command that holds the store itself: one way for both.
+
+use super::error::CliError;
+use super::request::{Request, Response, Status};
+use super::{cp, get, info, ls, mv, put, rm, update};
+use crate::store::Store;
+
+/// Does what is asked.
+///
+/// # Errors
+/// Why it was not done; nothing has changed then.
+pub fn execute(store: &Store, request: &Request) -> Result<Response, CliError> {
+    match request {
+        Request::Status => Ok(Response::Status(Box::new(status(store)))),
+        Request::List { path, after, limit } => ls::list(store, path, after.clone(), *limit),
+        Request::Info { path } => Ok(Response::Entry(Box::new(info::describe(store, path)?))),
+        Request::Get { path } => get::value(store, path),
+        Request::Put {
+            path,
+            value,
+            expect,
+        } => put::put(store, path, value, expect),
+        Request::Increment { path } => update::increment(store, path),
+        Request::Copy { from, to, over } => cp::copy(store, from, to, *over),
+        Request::Move { from, to, over } => mv::rename(store, from, to, *over),
+        Request::Exchange { a, b } => mv::exchange(store, a, b),
+        Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
+    }
+}
+
+/// What this process knows of a store that it holds.
+#[must_use]
+pub fn status(store: &Store) -> Status {
+    Status {
+        location: store.location().to_string(),
+        id: store.id(),
+        pid: std::process::id(),
+        mountpoint: None,
+        read_only: store.is_read_only(),
+        seq: store.last_seq(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}

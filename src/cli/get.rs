@@ -1,0 +1,66 @@
+use std::ffi::OsString;
+
+use clap::Args;
+
+use super::access::{Access, Use};
+use super::content::Notation;
+use super::error::CliError;
+use super::ls::nothing;
+use super::output::Output;
+use super::place::{Bytes, NamePath, Place};
+use super::request::{Request, Response};
+use super::resolve::resolve;
+use crate::store::Store;
+use crate::value::{Value, cbor};
+
+/// Print a value, as EDN if nothing else is said.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The store, or a path inside a mount
+    store: OsString,
+    /// The value, as written in the mount
+    path: Option<OsString>,
+    /// How to print it
+    #[arg(long = "as", value_name = "NOTATION")]
+    notation: Option<Notation>,
+    /// Over several lines, indented
+    #[arg(short, long)]
+    pretty: bool,
+}
+
+impl Get {
+    pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
+        let place = Place::below_root(&self.store, self.path.as_deref(), "kfs get STORE PATH")?;
+        let mut access = Access::open(&place, Use::Read)?;
+        let value = fetch(&mut access, &place.path)?;
+        access.close()?;
+        let fallback = if out.wants_json() {
+            Notation::Json
+        } else {
+            Notation::Edn
+        };
+        let notation = self.notation.unwrap_or(fallback);
+        out.bytes(&notation.show(&value, self.pretty, &place.path.to_string())?)
+    }
+}
+
+/// The value at a path.
+pub(super) fn fetch(access: &mut Access, path: &NamePath) -> Result<Value, CliError> {
+    match access.call(Request::Get { path: path.clone() })? {
+        Response::Value(bytes) => decode(&bytes),
+        _ => Err(Access::unexpected()),
+    }
+}
+
+/// A value that travelled.
+pub(super) fn decode(bytes: &Bytes) -> Result<Value, CliError> {
+    cbor::decode(&bytes.0)
+        .map_err(|e| CliError::failed("a value that another process sent", e.to_string()))
+}
+
+/// Answers [`Request::Get`].
+pub fn value(store: &Store, path: &NamePath) -> Result<Response, CliError> {
+    let keys = resolve(store, path)?;
+    let value = store.get_in(&keys)?.ok_or_else(|| nothing(path))?;
+    Ok(Response::Value(Bytes(cbor::encode(&value))))
+}

@@ -1,0 +1,136 @@
+use std::ffi::OsString;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::background::{self, ReadyError, StartError, Starter};
+use super::daemon::Daemon;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::Output;
+use super::place::location;
+use super::places;
+use super::signals::StopSignals;
+use super::{log, notify};
+use crate::fuse::MountOptions;
+
+/// Mount a store on a directory.
+///
+/// Returns when it is mounted; a process in the background serves it until `kfs umount`. `mem:` as
+/// the store is a new one in memory, gone with the mount.
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// The store
+    store: OsString,
+    /// The directory, which should be empty
+    dir: PathBuf,
+    /// Options, separated by commas: ro, allow_other, uid=N, umask=OCTAL, strict, infer, …; a wrong one
+    /// lists them all
+    #[arg(short, long, value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// Stay in the foreground until it is unmounted
+    #[arg(short, long)]
+    foreground: bool,
+    /// Log to this file (in the foreground: to standard error if not given)
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// This process is the one in the background
+    #[arg(
+        long = "as-background-process",
+        hide = true,
+        conflicts_with = "foreground"
+    )]
+    pub(super) background: bool,
+}
+
+impl Mount {
+    pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
+        let daemon = self.daemon()?;
+        if self.foreground {
+            return self.serve_in_foreground(daemon);
+        }
+        // Everything that a background process needs is on the command line.
+        let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+        arguments.push(background::ARGUMENT.into());
+        start(arguments)?;
+        if out.wants_json() {
+            let entry = super::umount::entry_at(&daemon.point)?;
+            return super::status::show(super::remote::Remote::of_mount(&entry)?.status(), out);
+        }
+        Ok(())
+    }
+
+    fn daemon(&self) -> Result<Daemon, CliError> {
+        let options = MountOptions::parse(&self.options.join(","))?;
+        Ok(Daemon {
+            location: location(&self.store)?,
+            point: self.dir.clone(),
+            options,
+        })
+    }
+
+    fn serve_in_foreground(self, daemon: Daemon) -> Result<(), CliError> {
+        let signals = StopSignals::block().map_err(|e| CliError::io("blocking signals", e))?;
+        if let Some(file) = &self.log {
+            log::into_file(file).map_err(|e| CliError::failed("--log", e.to_string()))?;
+        }
+        log::start(if self.log.is_some() {
+            log::Output::File
+        } else {
+            log::Output::AsItIs
+        });
+        daemon.run(signals, |_| {
+            notify::ready();
+            Ok(())
+        })
+    }
+
+    /// The life of the process in the background. `starter` waits for a word.
+    pub(super) fn serve_in_background(self, starter: Starter) -> Exit {
+        log::start(log::Output::File);
+        let mut starter = Some(starter);
+        let served = self.daemon().and_then(|daemon| {
+            let signals = StopSignals::block().map_err(|e| CliError::io("blocking signals", e))?;
+            daemon.run(signals, |id| {
+                let log = match self.log.clone() {
+                    Some(log) => super::place::absolute(&log),
+                    None => {
+                        places::log(&id).map_err(|e| CliError::failed("the log", e.to_string()))?
+                    }
+                };
+                starter
+                    .take()
+                    .map_or(Ok(()), |starter| starter.ready(&log))
+                    .map_err(not_ready)
+            })
+        });
+        match (served, starter) {
+            (Ok(()), _) => Exit::Done,
+            (Err(error), Some(starter)) => {
+                let exit = error.exit();
+                starter.failed(exit.code(), &error.to_string());
+                exit
+            }
+            (Err(error), None) => {
+                tracing::error!(%error, "the mount ended");
+                error.exit()
+            }
+        }
+    }
+}
+
+/// Starts a process in the background; its complaint is this one's.
+pub(super) fn start(arguments: Vec<OsString>) -> Result<(), CliError> {
+    background::start(arguments).map_err(|error| match error {
+        StartError::Failed { code, text } => CliError::Passed {
+            exit: Exit::from_code(code),
+            message: text,
+        },
+        other => CliError::failed("mounting in the background", other.to_string()),
+    })
+}
+
+fn not_ready(error: ReadyError) -> CliError {
+    CliError::failed("mounting in the background", error.to_string())
+}

@@ -1,0 +1,97 @@
+use std::ffi::OsString;
+
+use clap::Args;
+
+use super::access::{Access, Use};
+use super::content::Input;
+use super::error::CliError;
+use super::get::decode;
+use super::output::Output;
+use super::place::{Bytes, NamePath, Place};
+use super::request::{Expect, Request, Response};
+use super::resolve::resolve;
+use crate::store::Store;
+use crate::value::cbor;
+
+/// Put a value at a path.
+///
+/// Maps that are missing on the way are made. In a vector, an index replaces an element, and the
+/// index after the last one appends. A VALUE that begins with a dash comes after `--`.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// STORE PATH VALUE, where a path inside a mount may stand for STORE PATH; no VALUE with --file
+    #[arg(required = true, num_args = 1..=3, allow_negative_numbers = true, value_name = "STORE PATH VALUE")]
+    args: Vec<OsString>,
+    #[command(flatten)]
+    input: Input,
+    /// Only if there is nothing yet
+    #[arg(long)]
+    new: bool,
+}
+
+const SYNOPSIS: &str = "kfs put STORE PATH VALUE, or kfs put STORE PATH --file FILE";
+
+impl Put {
+    pub(super) fn run(mut self, _out: &mut Output) -> Result<(), CliError> {
+        let argument = match (&self.input.file, self.args.len()) {
+            (Some(_), _) | (None, ..=1) => None,
+            (None, _) => self.args.pop(),
+        };
+        let mut args = self.args.iter();
+        let (Some(store), path, None) = (args.next(), args.next(), args.next()) else {
+            return Err(CliError::usage(format!(
+                "VALUE is given twice, as an argument and with --file; write {SYNOPSIS}"
+            )));
+        };
+        let place = Place::below_root(store, path.map(OsString::as_os_str), SYNOPSIS)?;
+        let value = self.input.value(argument.as_deref())?;
+        let expect = if self.new {
+            Expect::Absent
+        } else {
+            Expect::Any
+        };
+        let mut access = Access::open(&place, Use::Write)?;
+        access.done(Request::Put {
+            path: place.path,
+            value: Bytes(cbor::encode(&value)),
+            expect,
+        })?;
+        access.close()
+    }
+}
+
+/// Answers [`Request::Put`].
+pub fn put(
+    store: &Store,
+    path: &NamePath,
+    value: &Bytes,
+    expect: &Expect,
+) -> Result<Response, CliError> {
+    let value = decode(value)?;
+    let expected = match expect {
+        Expect::Value(bytes) => Some(decode(bytes)?),
+        Expect::Any | Expect::Absent => None,
+    };
+    let keys = resolve(store, path)?;
+    if *expect == Expect::Any {
+        store.assoc_in(&keys, &value)?;
+        return Ok(Response::Done);
+    }
+    store.transact(|tx| {
+        let present = tx.value(&keys)?;
+        match (&present, &expected) {
+            (Some(_), None) => Err(CliError::refused(
+                path.to_string(),
+                "something is there already",
+            )
+            .in_transaction()),
+            (present, Some(_)) if *present != expected => Err(CliError::refused(
+                path.to_string(),
+                "changed by somebody else meanwhile",
+            )
+            .in_transaction()),
+            _ => tx.assoc_in(&keys, &value),
+        }
+    })?;
+    Ok(Response::Done)
+}

@@ -1,0 +1,152 @@
+//! What commands ask of whoever holds the store: this process, or the daemon of the mount.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::entry::EntryInfo;
+use super::exit::Exit;
+use super::place::{Bytes, NamePath};
+
+/// One thing to do with a store. Values travel as canonical CBOR.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Who holds the store. → [`Response::Status`]
+    Status,
+    /// A part of a directory, or a file alone. → [`Response::Entries`]
+    List {
+        /// The directory.
+        path: NamePath,
+        /// Go on after the entry with this key.
+        after: Option<Bytes>,
+        /// At most about so many.
+        limit: usize,
+    },
+    /// What is known of an entry. → [`Response::Entry`]
+    Info {
+        /// The entry.
+        path: NamePath,
+    },
+    /// A value. → [`Response::Value`]
+    Get {
+        /// Where.
+        path: NamePath,
+    },
+    /// Puts a value. → [`Response::Done`]
+    Put {
+        /// Where. Missing maps on the way are made.
+        path: NamePath,
+        /// The value.
+        value: Bytes,
+        /// What must be there.
+        expect: Expect,
+    },
+    /// Adds one to an integer. → [`Response::Value`], the new one
+    Increment {
+        /// Where.
+        path: NamePath,
+    },
+    /// Copies an entry with everything in it. → [`Response::Done`]
+    Copy {
+        /// From where.
+        from: NamePath,
+        /// To where.
+        to: NamePath,
+        /// What may be there.
+        over: Over,
+    },
+    /// Moves an entry, in one step. → [`Response::Done`]
+    Move {
+        /// From where.
+        from: NamePath,
+        /// To where.
+        to: NamePath,
+        /// What may be there.
+        over: Over,
+    },
+    /// Exchanges two entries, in one step. → [`Response::Done`]
+    Exchange {
+        /// One.
+        a: NamePath,
+        /// The other.
+        b: NamePath,
+    },
+    /// Removes an entry. → [`Response::Done`]
+    Remove {
+        /// Where.
+        path: NamePath,
+        /// Also a directory with entries.
+        recursive: bool,
+    },
+}
+
+/// What a write requires of the value that it replaces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Expect {
+    /// Anything or nothing.
+    Any,
+    /// Nothing.
+    Absent,
+    /// This value.
+    Value(Bytes),
+}
+
+/// What a copy or move may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Over {
+    /// Nothing.
+    Nothing,
+    /// A file or an empty directory.
+    Files,
+    /// Anything.
+    Anything,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// Who holds the store.
+    Status(Box<Status>),
+    /// Entries of a directory.
+    Entries {
+        /// They.
+        entries: Vec<EntryInfo>,
+        /// Where the listing goes on; `None` at its end.
+        next: Option<Bytes>,
+        /// Whether the path is a directory.
+        directory: bool,
+    },
+    /// An entry.
+    Entry(Box<EntryInfo>),
+    /// A value.
+    Value(Bytes),
+}
+
+/// Who holds a store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it is.
+    pub location: String,
+    /// Its UUID.
+    pub id: Uuid,
+    /// The process.
+    pub pid: u32,
+    /// Where it is mounted.
+    pub mountpoint: Option<Bytes>,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// The sequence number of the last write.
+    pub seq: u64,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// A failure as it travels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// How the command ends.
+    pub exit: Exit,
+    /// What to tell.
+    pub message: String,
+}
