@@ -143,9 +143,9 @@ impl View {
         if handle.write {
             inode.writers.fetch_sub(1, Ordering::AcqRel);
         }
-        let last = inode.handles.load(Ordering::Acquire) == 1;
-        if last {
-            let mut work = inode.work.lock();
+        // Opening counts its handle with the working copy locked: one that comes now keeps it.
+        let mut work = inode.work.lock();
+        if inode.handles.load(Ordering::Acquire) == 1 {
             match self.commit_work(inode, &mut work) {
                 Ok(()) => {}
                 Err(ViewError::Invalid { .. } | ViewError::TooBig { .. }) => {
@@ -169,6 +169,7 @@ impl View {
             }
             work.settle();
         }
+        drop(work);
         self.table.closed(inode);
         Ok(())
     }
