@@ -1,6 +1,8 @@
 //! Several writes that are done together.
 
-use super::{Operation, Precondition, Result, check_address};
+use super::{
+    Address, BackendError, MAX_BATCH, Operation, Precondition, Result, check_address, check_size,
+};
 
 /// One write of a [`Batch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,10 +114,24 @@ impl Batch {
         self.0.iter().map(size).sum()
     }
 
-    /// Refuses a batch with an address that no backend stores.
-    pub(super) fn check_addresses(&self) -> Result<()> {
-        self.0
-            .iter()
-            .try_for_each(|op| check_address(Operation::Apply, op.address()))
+    /// Refuses a batch that is too large, or has an address or a blob that no backend stores.
+    pub(super) fn check(&self) -> Result<()> {
+        for op in &self.0 {
+            check_address(Operation::Apply, op.address())?;
+            if let BatchOp::Put { address, bytes, .. } = op {
+                check_size(Operation::Apply, address, bytes)?;
+            }
+        }
+        let size = self.size() as u64;
+        if size > MAX_BATCH {
+            let (operation, address) = (Operation::Apply, Address::default());
+            return Err(BackendError::TooLarge {
+                operation,
+                address,
+                size,
+                limit: MAX_BATCH,
+            });
+        }
+        Ok(())
     }
 }

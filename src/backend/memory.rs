@@ -6,8 +6,8 @@ use std::ops::Bound;
 use parking_lot::RwLock;
 
 use super::{
-    Backend, Batch, BatchOp, Blob, Capabilities, Deadline, Operation, Precondition, Result,
-    Sharing, Written, check_address,
+    Backend, Batch, BatchOp, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
+    Precondition, Result, Sharing, Written, check_address, check_size,
 };
 
 /// Blobs in a sorted map. Gone when dropped.
@@ -37,7 +37,8 @@ impl Backend for Memory {
             ordered: true,
             survives_kill: false,
             sharing: Sharing::Process,
-            max_blob: u64::from(u32::MAX),
+            max_blob: MAX_BLOB,
+            max_batch: MAX_BATCH,
         }
     }
 
@@ -55,6 +56,7 @@ impl Backend for Memory {
         deadline: Deadline,
     ) -> Result<Written> {
         check_address(Operation::Put, address)?;
+        check_size(Operation::Put, address, bytes)?;
         deadline.check(Operation::Put, address)?;
         let mut blobs = self.blobs.write();
         let present = blobs.get(address).map(Vec::as_slice);
@@ -101,7 +103,7 @@ impl Backend for Memory {
     }
 
     fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
-        batch.check_addresses()?;
+        batch.check()?;
         deadline.check(Operation::Apply, b"")?;
         let mut blobs = self.blobs.write();
         for op in batch.ops() {

@@ -47,6 +47,12 @@ pub use version::{Precondition, Version, Written};
 /// The longest address, in bytes.
 pub const MAX_ADDRESS: usize = 512;
 
+/// The largest blob of the storages here, in bytes. A caller divides what is larger.
+pub const MAX_BLOB: u64 = 32 * 1024 * 1024;
+
+/// The largest batch of the storages here, in bytes of addresses and contents.
+pub const MAX_BATCH: u64 = 48 * 1024 * 1024;
+
 /// What reads and writes give back.
 pub type Result<T, E = BackendError> = std::result::Result<T, E>;
 
@@ -196,6 +202,8 @@ pub struct Capabilities {
     pub sharing: Sharing,
     /// The largest blob, in bytes.
     pub max_blob: u64,
+    /// The largest batch, in bytes of addresses and contents together.
+    pub max_batch: u64,
 }
 
 /// Who may have a storage open at the same time.
@@ -216,6 +224,21 @@ fn clip(mut bytes: Vec<u8>, range: &Range<u64>) -> Vec<u8> {
     bytes.truncate(end);
     bytes.drain(..start.min(end));
     bytes
+}
+
+/// Refuses a blob of more than [`MAX_BLOB`] bytes.
+fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
+    let size = bytes.len() as u64;
+    if size > MAX_BLOB {
+        let address = address.into();
+        return Err(BackendError::TooLarge {
+            operation,
+            address,
+            size,
+            limit: MAX_BLOB,
+        });
+    }
+    Ok(())
 }
 
 /// Refuses an address that no backend stores.

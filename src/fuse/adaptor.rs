@@ -1,32 +1,26 @@
 //! The kernel's operations, each handed to the view and its answer handed back.
 //!
-//! Nothing is decided here: an operation translates its arguments, calls the view under
-//! [`Adaptor::guard`], and replies.
+//! Nothing is decided here: an operation translates its arguments, calls the view under the
+//! [`Guard`], and replies.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
     INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
     ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::convert::{bare_attr, file_attr, file_type, open_flags, set_time};
-use super::errno::errno;
+use super::answer::{self, GENERATION, Lifetime};
+use super::convert::{bare_attr, file_attr, file_type, set_time};
+use super::guard::Guard;
 use super::init::{self, Protocol};
-use super::invalidate::mark_as_answering;
-use crate::view::{Attr, Caller, DirItem, FileKind, Lasting, SetAttr, View, ViewError};
-
-/// Inode numbers are never used for another file while the kernel knows them.
-const GENERATION: Generation = Generation(0);
+use crate::view::{Caller, DirItem, Lasting, SetAttr, View, ViewError};
 
 /// The longest name that the kernel can take in a listing; a longer one could harm it.
 const LONGEST_NAME: usize = 255;
@@ -34,79 +28,22 @@ const LONGEST_NAME: usize = 255;
 /// A view as fuser wants a filesystem to be.
 #[derive(Debug)]
 pub(super) struct Adaptor {
-    view: Arc<View>,
+    guard: Guard<View>,
     protocol: Protocol,
-    /// How long the kernel keeps what does not change without its being told.
-    lifetime: Duration,
-    /// Set when the view is about to be shut down: no operation begins any more.
-    closed: Arc<AtomicBool>,
+    lifetime: Lifetime,
 }
 
 impl Adaptor {
-    pub(super) fn new(
-        view: Arc<View>,
-        protocol: Protocol,
-        lifetime: Duration,
-        closed: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(guard: Guard<View>, protocol: Protocol, lifetime: Lifetime) -> Self {
         Self {
-            view,
+            guard,
             protocol,
             lifetime,
-            closed,
         }
     }
 
-    /// Runs an operation. A panic would end fuser's thread, and with the last thread the mount
-    /// would hang for ever: it becomes an I/O error.
-    fn guard<T>(
-        &self,
-        operation: &'static str,
-        ino: impl Into<u64>,
-        run: impl FnOnce(&View) -> Result<T, ViewError>,
-    ) -> Result<T, Errno> {
-        mark_as_answering();
-        let ino = ino.into();
-        if self.closed.load(Ordering::Acquire) {
-            return Err(errno(&ViewError::ShuttingDown));
-        }
-        match catch_unwind(AssertUnwindSafe(|| run(&self.view))) {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                log(operation, ino, &error);
-                Err(errno(&error))
-            }
-            Err(panic) => {
-                let panic = panic_message(&*panic);
-                tracing::error!(operation, ino, panic, "a bug: the operation panicked");
-                Err(Errno::EIO)
-            }
-        }
-    }
-
-    fn lifetime(&self, lasting: Lasting) -> Duration {
-        match lasting {
-            Lasting::UntilInvalidated => self.lifetime,
-            Lasting::Momentary => Duration::ZERO,
-        }
-    }
-
-    fn reply_entry(&self, answer: Result<Attr, Errno>, reply: ReplyEntry) {
-        match answer {
-            Ok(attr) => reply.entry(&self.lifetime(attr.lasting), &file_attr(&attr), GENERATION),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
-    fn reply_attr(&self, answer: Result<Attr, Errno>, reply: ReplyAttr) {
-        match answer {
-            Ok(attr) => reply.attr(&self.lifetime(attr.lasting), &file_attr(&attr)),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
-    /// Lists a directory into a buffer; whether the reply is an error. One that comes after some
-    /// items waits for the next call: the kernel already counts references to these.
+    /// Lists a directory into a buffer. An error after the first item waits for the next call, as
+    /// the view has already counted references to what is in the buffer.
     fn list(
         &self,
         operation: &'static str,
@@ -126,28 +63,10 @@ impl Adaptor {
             added |= !full;
             full
         };
-        let answer = self.guard(operation, ino, |view| {
+        let answer = self.guard.run(operation, ino, |view| {
             view.readdir(fh.0, offset, plus, &mut emit)
         });
         if added { Ok(()) } else { answer }
-    }
-}
-
-/// Faults of the store are for whoever runs it; everything else only for who looks for it.
-fn log(operation: &'static str, ino: u64, error: &ViewError) {
-    if error.is_fault() {
-        let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::error!(operation, ino, %error, cause);
-    } else {
-        tracing::debug!(operation, ino, %error);
-    }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(message), _) => message,
-        (_, Some(message)) => message,
-        _ => "(no message)",
     }
 }
 
@@ -159,33 +78,6 @@ fn caller(request: &Request) -> Caller {
     }
 }
 
-fn reply_empty(answer: Result<(), Errno>, reply: ReplyEmpty) {
-    match answer {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_data(answer: Result<Vec<u8>, Errno>, reply: ReplyData) {
-    match answer {
-        Ok(data) => reply.data(&data),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-/// Size 0 asks how long the value is.
-fn reply_xattr(answer: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
-    match (answer, size) {
-        (Err(errno), _) => reply.error(errno),
-        (Ok(value), 0) => match u32::try_from(value.len()) {
-            Ok(length) => reply.size(length),
-            Err(_) => reply.error(Errno::E2BIG),
-        },
-        (Ok(value), size) if value.len() > size as usize => reply.error(Errno::ERANGE),
-        (Ok(value), _) => reply.data(&value),
-    }
-}
-
 impl Filesystem for Adaptor {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         init::negotiate(self.protocol, config);
@@ -193,7 +85,7 @@ impl Filesystem for Adaptor {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let answer = self.guard("lookup", parent, |view| {
+        let answer = self.guard.run("lookup", parent, |view| {
             match view.lookup(&caller(request), parent.0, name.as_bytes()) {
                 Err(ViewError::NotFound {
                     lasting: Lasting::UntilInvalidated,
@@ -203,29 +95,25 @@ impl Filesystem for Adaptor {
             }
         });
         match answer {
-            // Inode 0 is how the kernel is told that it may remember an absence.
-            Ok(None) => {
-                let nothing = bare_attr(0, FileKind::File);
-                reply.entry(&self.lifetime, &nothing, GENERATION);
-            }
-            Ok(Some(attr)) => self.reply_entry(Ok(attr), reply),
+            Ok(None) => self.lifetime.absence(reply),
+            Ok(Some(attr)) => self.lifetime.entry(Ok(attr), reply),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
         // There is no reply to a FORGET; the guard has logged what there was to say.
-        let _logged = self.guard("forget", ino, |view| {
+        let _logged = self.guard.run("forget", ino, |view| {
             view.forget(ino.0, count);
             Ok(())
         });
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        let answer = self.guard("getattr", ino, |view| {
+        let answer = self.guard.run("getattr", ino, |view| {
             view.getattr(ino.0, fh.map(|fh| fh.0))
         });
-        self.reply_attr(answer, reply);
+        self.lifetime.attr(answer, reply);
     }
 
     fn setattr(
@@ -255,15 +143,15 @@ impl Filesystem for Adaptor {
             mtime: mtime.map(set_time),
             fh: fh.map(|fh| fh.0),
         };
-        let answer = self.guard("setattr", ino, |view| {
+        let answer = self.guard.run("setattr", ino, |view| {
             view.setattr(&caller(request), ino.0, &set)
         });
-        self.reply_attr(answer, reply);
+        self.lifetime.attr(answer, reply);
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        reply_data(
-            self.guard("readlink", ino, |view| view.readlink(ino.0)),
+        answer::data(
+            self.guard.run("readlink", ino, |view| view.readlink(ino.0)),
             reply,
         );
     }
@@ -278,11 +166,11 @@ impl Filesystem for Adaptor {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let answer = self.guard("mknod", parent, |view| {
+        let answer = self.guard.run("mknod", parent, |view| {
             let name = name.as_bytes();
             view.mknod(&caller(request), parent.0, name, mode, umask, rdev)
         });
-        self.reply_entry(answer, reply);
+        self.lifetime.entry(answer, reply);
     }
 
     fn mkdir(
@@ -294,24 +182,24 @@ impl Filesystem for Adaptor {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let answer = self.guard("mkdir", parent, |view| {
+        let answer = self.guard.run("mkdir", parent, |view| {
             view.mkdir(&caller(request), parent.0, name.as_bytes(), mode, umask)
         });
-        self.reply_entry(answer, reply);
+        self.lifetime.entry(answer, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let answer = self.guard("unlink", parent, |view| {
+        let answer = self.guard.run("unlink", parent, |view| {
             view.unlink(&caller(request), parent.0, name.as_bytes())
         });
-        reply_empty(answer, reply);
+        answer::empty(answer, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let answer = self.guard("rmdir", parent, |view| {
+        let answer = self.guard.run("rmdir", parent, |view| {
             view.rmdir(&caller(request), parent.0, name.as_bytes())
         });
-        reply_empty(answer, reply);
+        answer::empty(answer, reply);
     }
 
     fn symlink(
@@ -322,11 +210,11 @@ impl Filesystem for Adaptor {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let answer = self.guard("symlink", parent, |view| {
+        let answer = self.guard.run("symlink", parent, |view| {
             let target = target.as_os_str().as_bytes();
             view.symlink(&caller(request), parent.0, name.as_bytes(), target)
         });
-        self.reply_entry(answer, reply);
+        self.lifetime.entry(answer, reply);
     }
 
     fn rename(
@@ -340,7 +228,7 @@ impl Filesystem for Adaptor {
         reply: ReplyEmpty,
     ) {
         let known = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE;
-        let answer = self.guard("rename", parent, |view| {
+        let answer = self.guard.run("rename", parent, |view| {
             if !known.contains(flags) {
                 return Err(ViewError::invalid("rename", "unknown flags"));
             }
@@ -353,7 +241,7 @@ impl Filesystem for Adaptor {
                 flags.bits(),
             )
         });
-        reply_empty(answer, reply);
+        answer::empty(answer, reply);
     }
 
     fn link(
@@ -364,20 +252,18 @@ impl Filesystem for Adaptor {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        let answer = self.guard("link", ino, |view| {
+        let answer = self.guard.run("link", ino, |view| {
             view.link(&caller(request), ino.0, newparent.0, newname.as_bytes())
         });
-        self.reply_entry(answer, reply);
+        self.lifetime.entry(answer, reply);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let flags = self.protocol.open_flags(flags.0);
-        match self.guard("open", ino, |view| {
+        let answer = self.guard.run("open", ino, |view| {
             view.open(&caller(request), ino.0, flags)
-        }) {
-            Ok(opened) => reply.opened(FileHandle(opened.fh), open_flags(&opened)),
-            Err(errno) => reply.error(errno),
-        }
+        });
+        answer::opened(answer, reply);
     }
 
     fn create(
@@ -391,20 +277,11 @@ impl Filesystem for Adaptor {
         reply: ReplyCreate,
     ) {
         let flags = self.protocol.open_flags(flags);
-        let answer = self.guard("create", parent, |view| {
+        let answer = self.guard.run("create", parent, |view| {
             let name = name.as_bytes();
             view.create(&caller(request), parent.0, name, mode, umask, flags)
         });
-        match answer {
-            Ok((attr, opened)) => reply.created(
-                &self.lifetime(attr.lasting),
-                &file_attr(&attr),
-                GENERATION,
-                FileHandle(opened.fh),
-                open_flags(&opened),
-            ),
-            Err(errno) => reply.error(errno),
-        }
+        self.lifetime.created(answer, reply);
     }
 
     fn read(
@@ -418,8 +295,9 @@ impl Filesystem for Adaptor {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        reply_data(
-            self.guard("read", ino, |view| view.read(fh.0, offset, size)),
+        answer::data(
+            self.guard
+                .run("read", ino, |view| view.read(fh.0, offset, size)),
             reply,
         );
     }
@@ -437,13 +315,10 @@ impl Filesystem for Adaptor {
         reply: ReplyWrite,
     ) {
         let kill_priv = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let answer = self.guard("write", ino, |view| {
+        let answer = self.guard.run("write", ino, |view| {
             view.write(&caller(request), fh.0, offset, data, kill_priv)
         });
-        match answer {
-            Ok(written) => reply.written(written),
-            Err(errno) => reply.error(errno),
-        }
+        answer::written(answer, reply);
     }
 
     fn flush(
@@ -454,7 +329,7 @@ impl Filesystem for Adaptor {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        reply_empty(self.guard("flush", ino, |view| view.flush(fh.0)), reply);
+        answer::empty(self.guard.run("flush", ino, |view| view.flush(fh.0)), reply);
     }
 
     fn release(
@@ -467,17 +342,25 @@ impl Filesystem for Adaptor {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        reply_empty(self.guard("release", ino, |view| view.release(fh.0)), reply);
+        answer::empty(
+            self.guard.run("release", ino, |view| view.release(fh.0)),
+            reply,
+        );
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        let answer = self.guard("fsync", ino, |view| view.fsync(fh.0, datasync));
-        reply_empty(answer, reply);
+        let answer = self
+            .guard
+            .run("fsync", ino, |view| view.fsync(fh.0, datasync));
+        answer::empty(answer, reply);
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.guard("opendir", ino, |view| view.opendir(&caller(request), ino.0)) {
-            Ok(fh) => reply.opened(FileHandle(fh), fuser::FopenFlags::empty()),
+        match self
+            .guard
+            .run("opendir", ino, |view| view.opendir(&caller(request), ino.0))
+        {
+            Ok(fh) => reply.opened(FileHandle(fh), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
     }
@@ -511,7 +394,7 @@ impl Filesystem for Adaptor {
         let answer = self.list("readdirplus", ino, fh, offset, true, &mut |item| {
             // `.` and `..` come without attributes: the kernel takes only their number and kind.
             let (attr, lifetime) = match item.attr {
-                Some(attr) => (file_attr(attr), self.lifetime(attr.lasting)),
+                Some(attr) => (file_attr(attr), self.lifetime.of_attr(attr)),
                 None => (bare_attr(item.ino, item.kind), Duration::ZERO),
             };
             let name = OsStr::from_bytes(item.name);
@@ -531,8 +414,10 @@ impl Filesystem for Adaptor {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let answer = self.guard("releasedir", ino, |view| view.releasedir(fh.0));
-        reply_empty(answer, reply);
+        let answer = self
+            .guard
+            .run("releasedir", ino, |view| view.releasedir(fh.0));
+        answer::empty(answer, reply);
     }
 
     fn fsyncdir(
@@ -543,12 +428,14 @@ impl Filesystem for Adaptor {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        let answer = self.guard("fsyncdir", ino, |view| view.fsyncdir(fh.0, datasync));
-        reply_empty(answer, reply);
+        let answer = self
+            .guard
+            .run("fsyncdir", ino, |view| view.fsyncdir(fh.0, datasync));
+        answer::empty(answer, reply);
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        match self.guard("statfs", ino, View::statfs) {
+        match self.guard.run("statfs", ino, View::statfs) {
             Ok(s) => reply.statfs(
                 s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
             ),
@@ -566,11 +453,11 @@ impl Filesystem for Adaptor {
         position: u32,
         reply: ReplyEmpty,
     ) {
-        let answer = self.guard("setxattr", ino, |view| {
+        let answer = self.guard.run("setxattr", ino, |view| {
             let name = name.as_bytes();
             view.setxattr(&caller(request), ino.0, name, value, flags, position)
         });
-        reply_empty(answer, reply);
+        answer::empty(answer, reply);
     }
 
     fn getxattr(
@@ -581,24 +468,24 @@ impl Filesystem for Adaptor {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let answer = self.guard("getxattr", ino, |view| {
+        let answer = self.guard.run("getxattr", ino, |view| {
             view.getxattr(&caller(request), ino.0, name.as_bytes())
         });
-        reply_xattr(answer, size, reply);
+        answer::xattr(answer, size, reply);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let answer = self.guard("listxattr", ino, |view| {
+        let answer = self.guard.run("listxattr", ino, |view| {
             view.listxattr(&caller(request), ino.0)
         });
-        reply_xattr(answer, size, reply);
+        answer::xattr(answer, size, reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let answer = self.guard("removexattr", ino, |view| {
+        let answer = self.guard.run("removexattr", ino, |view| {
             view.removexattr(&caller(request), ino.0, name.as_bytes())
         });
-        reply_empty(answer, reply);
+        answer::empty(answer, reply);
     }
 
     /// Asked only without `default_permissions`, where everybody may do everything: the kernel
@@ -632,10 +519,10 @@ impl Filesystem for Adaptor {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let answer = self.guard("fallocate", ino, |view| {
+        let answer = self.guard.run("fallocate", ino, |view| {
             view.fallocate(fh.0, offset, length, mode)
         });
-        reply_empty(answer, reply);
+        answer::empty(answer, reply);
     }
 
     fn lseek(
@@ -647,7 +534,10 @@ impl Filesystem for Adaptor {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match self.guard("lseek", ino, |view| view.lseek(fh.0, offset, whence)) {
+        match self
+            .guard
+            .run("lseek", ino, |view| view.lseek(fh.0, offset, whence))
+        {
             Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
             Err(errno) => reply.error(errno),
         }
@@ -668,16 +558,15 @@ impl Filesystem for Adaptor {
     ) {
         // The reply has room for 32 bits.
         let len = len.min(u64::from(u32::MAX));
-        let answer = self.guard("copy_file_range", ino, |view| {
+        let answer = self.guard.run("copy_file_range", ino, |view| {
             if !flags.is_empty() {
                 return Err(ViewError::invalid("copy_file_range", "unknown flags"));
             }
             let who = caller(request);
-            view.copy_file_range(&who, fh_in.0, offset_in, fh_out.0, offset_out, len)
+            let copied =
+                view.copy_file_range(&who, fh_in.0, offset_in, fh_out.0, offset_out, len)?;
+            Ok(u32::try_from(copied).unwrap_or(u32::MAX))
         });
-        match answer {
-            Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
-            Err(errno) => reply.error(errno),
-        }
+        answer::written(answer, reply);
     }
 }

@@ -1,17 +1,20 @@
 //! The view as a mounted filesystem.
 //!
-//! `adaptor` hands each operation of the kernel to the view; `errno` is the only place that knows
-//! error numbers; `mount` and `helper` deal with mountpoints; `session` is a mount's life;
-//! `invalidate` tells the kernel what it must forget. Nothing here knows stores or documents.
+//! `adaptor` hands each operation of the kernel to the view, under a `guard` that no panic passes;
+//! `answer` replies; `errno` is the only place that knows error numbers; `init` agrees with the
+//! kernel on its abilities; `mount` and `helper` deal with mountpoints; `session` is a mount's
+//! life; `invalidate` tells the kernel what it must forget. Nothing here knows stores or documents.
 //!
 //! Never done here: an operation never waits for the invalidation queue; a mount is never taken
 //! away by its path alone (another one may lie there by then); `ENOSYS` is never answered to an
 //! operation that exists.
 
 mod adaptor;
+mod answer;
 mod convert;
 mod errno;
 mod error;
+mod guard;
 mod helper;
 mod init;
 mod invalidate;

@@ -12,7 +12,9 @@ use fuser::{Config, SessionACL};
 use parking_lot::Mutex;
 
 use super::adaptor::Adaptor;
+use super::answer::Lifetime;
 use super::error::MountError;
+use super::guard::Guard;
 use super::init::Protocol;
 use super::invalidate::Invalidator;
 use super::mount::{self, Mounted};
@@ -25,11 +27,12 @@ const WRITE_BACK: Duration = Duration::from_secs(10);
 /// How long programs may keep files open after the mount was taken away.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A mount that stands and is not served yet: whoever uses it waits.
+/// A mount that stands and is not served yet: whoever uses it waits. Dropping it takes the mount
+/// away.
 #[derive(Debug)]
 pub struct Session {
     kernel: fuser::Session<Adaptor>,
-    mounted: Mounted,
+    standing: Standing,
     invalidator: Invalidator,
     closed: Arc<AtomicBool>,
     stopper: Stopper,
@@ -45,6 +48,18 @@ struct StopState {
     mounted: Mounted,
     asked: AtomicUsize,
     ends: Mutex<Sender<End>>,
+}
+
+/// Takes the mount away if it is still there, so that it is not left dead.
+#[derive(Debug)]
+struct Standing(Mounted);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.detach() {
+            tracing::error!(%error, "the mount stays behind");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -66,17 +81,14 @@ impl Session {
         options: &MountOptions,
     ) -> Result<Self, MountError> {
         let (mounted, connection) = mount::mount(point, options)?;
+        let standing = Standing(mounted.clone());
         let closed = Arc::new(AtomicBool::new(false));
         let protocol = Protocol {
             default_permissions: options.default_permissions,
             writeback: options.writeback,
         };
-        let adaptor = Adaptor::new(
-            Arc::clone(&view),
-            protocol,
-            options.lifetime,
-            Arc::clone(&closed),
-        );
+        let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed));
+        let adaptor = Adaptor::new(guard, protocol, Lifetime(options.lifetime));
         let acl = match options.audience {
             Audience::Owner => SessionACL::Owner,
             Audience::OwnerAndRoot => SessionACL::RootAndOwner,
@@ -86,31 +98,26 @@ impl Session {
         config.n_threads = Some(options.threads.get());
         config.clone_fd = true;
         let invalidator = Invalidator::default();
-        let kernel = fuser::Session::from_fd(adaptor, connection, acl, config).and_then(|kernel| {
-            invalidator.start(kernel.notifier())?;
-            Ok(kernel)
-        });
-        let kernel = match kernel {
-            Ok(kernel) => kernel,
-            Err(source) => {
-                abandon(&mounted);
-                return Err(MountError::Handshake {
-                    point: point.to_owned(),
-                    source,
-                });
-            }
-        };
+        let kernel = fuser::Session::from_fd(adaptor, connection, acl, config)
+            .and_then(|kernel| {
+                invalidator.start(kernel.notifier())?;
+                Ok(kernel)
+            })
+            .map_err(|source| MountError::Handshake {
+                point: point.to_owned(),
+                source,
+            })?;
         view.set_invalidator(Box::new(invalidator.clone()));
         mounted.read_far_ahead();
         let (ended, ends) = channel();
         let stopper = Stopper(Arc::new(StopState {
-            mounted: mounted.clone(),
+            mounted,
             asked: AtomicUsize::new(0),
             ends: Mutex::new(ended),
         }));
         Ok(Self {
             kernel,
-            mounted,
+            standing,
             invalidator,
             closed,
             stopper,
@@ -140,7 +147,7 @@ impl Session {
     pub fn serve(self, on_ready: impl FnOnce()) -> Result<(), MountError> {
         let Self {
             kernel,
-            mounted,
+            standing,
             invalidator,
             closed,
             stopper,
@@ -155,9 +162,8 @@ impl Session {
         });
         closed.store(true, Ordering::Release);
         invalidator.close();
-        abandon(&mounted);
         served.map_err(|source| MountError::Serve {
-            point: mounted.point().to_owned(),
+            point: standing.0.point().to_owned(),
             source,
         })
     }
@@ -175,13 +181,6 @@ fn run(kernel: fuser::Session<Adaptor>, stopper: &Stopper) -> io::Result<()> {
             let _abandoned = ended.send(End::Disconnected(result));
         })?;
     Ok(())
-}
-
-/// Takes the mount away if it is still there, so that it is not left dead.
-fn abandon(mounted: &Mounted) {
-    if let Err(error) = mounted.detach() {
-        tracing::error!(%error, "the mount stays behind");
-    }
 }
 
 impl Stopper {

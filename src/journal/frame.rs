@@ -37,7 +37,7 @@ impl Key {
         Self(blake3::derive_key(CHECK_CONTEXT, store.as_bytes()))
     }
 
-    fn check(&self, parts: &[&[u8]]) -> [u8; CHECK] {
+    fn check<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) -> [u8; CHECK] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for part in parts {
             hasher.update(part);
@@ -74,24 +74,32 @@ pub fn frame_length(payload: usize) -> usize {
     (FRAME_HEADER + payload).next_multiple_of(ALIGN)
 }
 
-impl<'a> Frame<'a> {
-    /// Puts the frame's bytes in place of what `out` holds.
-    pub fn encode(&self, key: &Key, place: Place, out: &mut Vec<u8>) {
-        let length = u32::try_from(self.payload.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes();
-        let (seq, synced) = (self.seq.to_le_bytes(), self.synced.to_le_bytes());
-        let check = key.check(&[&place.bytes(), &length, &seq, &synced, self.payload]);
-        out.clear();
-        out.reserve(frame_length(self.payload.len()));
-        out.extend_from_slice(&length);
-        out.extend_from_slice(&check);
-        out.extend_from_slice(&seq);
-        out.extend_from_slice(&synced);
-        out.extend_from_slice(self.payload);
-        out.resize(frame_length(self.payload.len()), 0);
+/// Puts the bytes of a frame in place of what `out` holds; its payload comes in parts.
+pub fn encode_frame(
+    key: &Key,
+    place: Place,
+    (seq, synced): (u64, u64),
+    payload: &[&[u8]],
+    out: &mut Vec<u8>,
+) {
+    let length: usize = payload.iter().map(|part| part.len()).sum();
+    let length_field = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let (place, seq, synced) = (place.bytes(), seq.to_le_bytes(), synced.to_le_bytes());
+    let fields: [&[u8]; 4] = [&place, &length_field, &seq, &synced];
+    let check = key.check(fields.into_iter().chain(payload.iter().copied()));
+    out.clear();
+    out.reserve(frame_length(length));
+    out.extend_from_slice(&length_field);
+    out.extend_from_slice(&check);
+    out.extend_from_slice(&seq);
+    out.extend_from_slice(&synced);
+    for part in payload {
+        out.extend_from_slice(part);
     }
+    out.resize(frame_length(length), 0);
+}
 
+impl<'a> Frame<'a> {
     /// The frame at the beginning of `bytes`, if it is valid there and its sequence number is in
     /// `expected` (which is looked at first, because it is cheap).
     pub fn decode(
@@ -108,7 +116,7 @@ impl<'a> Frame<'a> {
             return None;
         }
         let payload = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        if key.check(&[&place.bytes(), length, seq, synced, payload]) != *check {
+        if key.check([&place.bytes()[..], length, seq, synced, payload]) != *check {
             return None;
         }
         let (seq, synced) = (u64::from_le_bytes(*seq), u64::from_le_bytes(*synced));
@@ -129,7 +137,7 @@ pub fn encode_note(key: &Key, segment: u64, synced: u64) -> [u8; NOTE] {
         segment,
         offset: NOTE_AT,
     };
-    check.copy_from_slice(&key.check(&[&place.bytes(), number]));
+    check.copy_from_slice(&key.check([&place.bytes()[..], number]));
     note
 }
 
@@ -140,7 +148,7 @@ pub fn decode_note(key: &Key, segment: u64, bytes: &[u8]) -> Option<u64> {
         segment,
         offset: NOTE_AT,
     };
-    let valid = key.check(&[&place.bytes(), number]) == *rest.first_chunk::<CHECK>()?;
+    let valid = key.check([&place.bytes()[..], number]) == *rest.first_chunk::<CHECK>()?;
     valid.then(|| u64::from_le_bytes(*number))
 }
 
@@ -168,7 +176,7 @@ pub fn encode_header(key: &Key, store: &Uuid, first: u64) -> [u8; HEADER] {
         &first.to_le_bytes(),
     ];
     covered.copy_from_slice(&parts.concat());
-    check.copy_from_slice(&key.check(&[covered]));
+    check.copy_from_slice(&key.check([&*covered]));
     header
 }
 
@@ -192,7 +200,7 @@ fn read_header(key: &Key, store: &Uuid, bytes: &[u8]) -> Option<Header> {
     let id = Uuid::from_bytes(*id);
     let other = id != *store;
     let own_key = if other { &Key::new(&id) } else { key };
-    if own_key.check(&[covered]) != check {
+    if own_key.check([covered]) != check {
         return None;
     }
     Some(match u32::from_le_bytes(*format) {

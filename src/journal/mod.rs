@@ -200,9 +200,18 @@ impl Journal {
     /// which case nothing was appended and the same record may be tried again;
     /// [`JournalError::Failed`] if that is no use.
     pub fn append(&self, seq: u64, payload: &[u8]) -> Result<()> {
-        if payload.len() > MAX_PAYLOAD {
+        self.append_parts(seq, &[payload])
+    }
+
+    /// [`Journal::append`] of a payload that stands in several places.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_parts(&self, seq: u64, payload: &[&[u8]]) -> Result<()> {
+        let size = payload.iter().map(|part| part.len()).sum();
+        if size > MAX_PAYLOAD {
             return Err(JournalError::TooLarge {
-                size: payload.len(),
+                size,
                 limit: MAX_PAYLOAD,
             });
         }
@@ -221,7 +230,7 @@ impl Journal {
         }
         let synced = self.synced.load(Ordering::Acquire);
         let outcome = self
-            .segment_for(&mut writer, seq, payload.len())
+            .segment_for(&mut writer, seq, size)
             .and_then(|segment| segment.append(&self.key, seq, synced, payload));
         match outcome {
             Ok(()) => writer.last = seq,

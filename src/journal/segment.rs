@@ -10,7 +10,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use uuid::Uuid;
 
 use super::frame::{
-    FRAMES_AT, Frame, Key, NOTE_AT, Place, encode_header, encode_note, frame_length,
+    FRAMES_AT, Key, NOTE_AT, Place, encode_frame, encode_header, encode_note, frame_length,
 };
 use super::marks::Marks;
 use super::{JournalError, Result, faults};
@@ -162,17 +162,12 @@ impl Segment {
     }
 
     /// Writes one frame, or nothing.
-    pub fn append(&mut self, key: &Key, seq: u64, synced: u64, payload: &[u8]) -> Result<()> {
+    pub fn append(&mut self, key: &Key, seq: u64, synced: u64, payload: &[&[u8]]) -> Result<()> {
         let place = Place {
             segment: self.file.first,
             offset: self.end,
         };
-        Frame {
-            seq,
-            synced,
-            payload,
-        }
-        .encode(key, place, &mut self.buffer);
+        encode_frame(key, place, (seq, synced), payload, &mut self.buffer);
         let end = self.end + self.buffer.len() as u64;
         if end > self.reserved {
             let wanted = end.next_multiple_of(RESERVE);

@@ -52,12 +52,7 @@ impl Store {
                 return Err(StoreError::ReadOnly);
             }
             key = tx.ops.first().and_then(|op| op.path().first()).cloned();
-            if let Some(seq) = self.commit(&mut tx)? {
-                let ops = std::mem::take(&mut tx.ops);
-                let observers = self.inner.observers.read().clone();
-                for observer in observers {
-                    observer.committed(origin, seq, &ops);
-                }
+            if self.commit(origin, &mut tx)? {
                 return Ok(out);
             }
         }
@@ -65,8 +60,8 @@ impl Store {
         Err(StoreError::Contention { key, attempts: ATTEMPTS })
     }
 
-    /// Commits, or gives `None` if a document that was read has another version now.
-    fn commit(&self, tx: &mut Tx<'_>) -> Result<Option<u64>, StoreError> {
+    /// Commits, or gives false if a document that was read has another version now.
+    fn commit(&self, origin: u64, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
         let inner = &self.inner;
         self.wait_for_room()?;
         let mut payload = Vec::with_capacity(256);
@@ -81,15 +76,15 @@ impl Store {
             // What is in records only cannot change but by a fold, which raises the generation.
             let generation = inner.docs.generation();
             if generation != tx.generation && !self.unchanged(tx)? {
-                return Ok(None);
+                return Ok(false);
             }
             let mut state = inner.commit.lock();
             if inner.docs.generation() != generation {
                 continue;
             }
             let moved = tx.drafts.iter().any(|(k, d)| inner.docs.unwritten_seq(k).is_some_and(|seq| seq != d.seq));
-            if moved {
-                return Ok(None);
+            if moved || !tx.checks.iter().all(|check| check()) {
+                return Ok(false);
             }
             let seq = state.next_seq;
             if let Some(journal) = &inner.journal {
@@ -103,9 +98,15 @@ impl Store {
                 doc: draft.entry.take().map(|entry| Arc::new(Doc { entry, last_write: tx.now, seq })),
             });
             inner.docs.publish(slots.collect::<Vec<_>>());
+            for published in tx.published.drain(..) {
+                published();
+            }
+            for observer in inner.observers.read().iter() {
+                observer.committed(origin, seq, &tx.ops);
+            }
             drop(state);
             self.note_unfolded(payload.len());
-            return Ok(Some(seq));
+            return Ok(true);
         }
     }
 

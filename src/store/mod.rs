@@ -87,7 +87,8 @@ struct CommitState {
     next_seq: u64,
 }
 
-/// Hears of every write, after it is visible and without any lock held.
+/// Hears of every write in the order of the journal, when it is visible and before the next one.
+/// It must be quick and not call the store.
 pub trait Observer: Send + Sync {
     /// A record was committed by `origin` (0: the API; else who passed it to
     /// [`Store::transact_as`]).
@@ -156,6 +157,22 @@ impl Store {
     /// Registers someone who hears of every write.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         self.inner.observers.write().push(observer);
+    }
+
+    /// Where a key stands in the order of [`Store::docs_after`].
+    pub fn listing_order(key: &Key) -> Vec<u8> {
+        record::address(key)
+    }
+
+    /// Free and total bytes of where the store lies; `None` where that has no meaning.
+    pub fn space(&self) -> Option<(u64, u64)> {
+        match &self.inner.location {
+            Location::Embedded(dir) => nix::sys::statvfs::statvfs(dir).ok().map(|v| {
+                let unit = u64::from(v.fragment_size());
+                (u64::from(v.blocks_available()) * unit, u64::from(v.blocks()) * unit)
+            }),
+            Location::Memory(_) => None,
+        }
     }
 
     /// Puts pages into the backend. Nothing refers to them yet.

@@ -23,16 +23,23 @@ pub(super) struct Draft {
 }
 
 /// Reads and steps that become one record of the journal, or nothing.
-#[derive(Debug)]
 pub struct Tx<'a> {
     store: &'a Store,
     pub(super) drafts: BTreeMap<Key, Draft>,
     pub(super) ops: Vec<Op>,
     applier: Applier,
+    pub(super) checks: Vec<Box<dyn Fn() -> bool + 'a>>,
+    pub(super) published: Vec<Box<dyn FnOnce() + 'a>>,
     /// The state of the records when the transaction began.
     pub(super) generation: u64,
     /// The store's time of this transaction, later than that of every one begun before.
     pub now: Time,
+}
+
+impl std::fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx").field("ops", &self.ops).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Tx<'a> {
@@ -42,6 +49,8 @@ impl<'a> Tx<'a> {
             drafts: BTreeMap::new(),
             ops: Vec::new(),
             applier: Applier::default(),
+            checks: Vec::new(),
+            published: Vec::new(),
             generation: store.inner.docs.generation(),
             now: store.inner.clock.tick(),
         }
@@ -119,6 +128,18 @@ impl<'a> Tx<'a> {
         let entry = folder.entry(entry).map_err(|e| StoreError::tree(&key, e))?;
         self.store.put_pages(std::mem::take(&mut folder.pages))?;
         Ok(entry)
+    }
+
+    /// Commits only if `check` holds at that moment; else the transaction runs again. It runs with
+    /// the commit lock held: it must be quick and not call the store.
+    pub fn require(&mut self, check: impl Fn() -> bool + 'a) {
+        self.checks.push(Box::new(check));
+    }
+
+    /// Runs `f` together with the commit, before anyone else can commit. It must be quick and not
+    /// call the store.
+    pub fn on_commit(&mut self, f: impl FnOnce() + 'a) {
+        self.published.push(Box::new(f));
     }
 
     /// Puts an entry at a path whose parent is there. `time`: the parent's listing changes.

@@ -150,7 +150,8 @@ fn merge_file(old: &Entry, value: &Value, now: Time, stamp: Time, pager: &Pager)
         return Ok(old.clone());
     }
     let mut attrs = attrs_for_new_value(&old.attrs());
-    attrs.bare &= matches!((&old.node, value), (Node::Text(_), Value::Text(_)));
+    // The newline that the view adds is what keeps one at the end of a text apart.
+    attrs.bare &= matches!((&old.node, value), (Node::Text(_), Value::Text(t)) if !t.ends_with('\n'));
     let mut entry = Entry { attrs: old.attrs.clone(), node: from_value(value)? };
     entry.set_attrs(attrs);
     restamp(&mut entry, stamp, now);

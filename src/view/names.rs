@@ -164,6 +164,14 @@ fn is_possible(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
+/// The index that a name stands for in a vector.
+pub fn parse_index(name: &[u8]) -> Option<u64> {
+    match parse_name(name, NameContext::Vector) {
+        Ok(Parsed::Key(key)) => key.as_index(),
+        _ => None,
+    }
+}
+
 /// Whether a text can be its own name.
 fn is_plain(text: &str, context: NameContext) -> bool {
     let is_free = is_possible(text.as_bytes())

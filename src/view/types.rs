@@ -1,5 +1,7 @@
 //! What the view and its callers speak in: inodes, attributes, callers, directory items.
 
+pub use crate::tree::Time;
+
 /// The number of a file or directory, both for the kernel and in `st_ino`. The root is [`ROOT`].
 pub type Ino = u64;
 
@@ -16,15 +18,6 @@ pub struct Caller {
     pub gid: u32,
     /// The process, 0 if it is the kernel itself.
     pub pid: u32,
-}
-
-/// Seconds and nanoseconds since 1970-01-01T00:00:00Z; nanoseconds are below 10⁹, also before 1970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time {
-    /// Whole seconds, negative before 1970.
-    pub secs: i64,
-    /// Nanoseconds within the second.
-    pub nanos: u32,
 }
 
 /// What stands under a name.

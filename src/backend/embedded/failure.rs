@@ -1,12 +1,11 @@
-//! The engine's errors and panics as this crate's.
+//! The engine's and the log's errors, and the engine's panics, as this crate's.
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fjall::LsmError;
-
 use crate::backend::{BackendError, Operation, Result};
+use crate::journal::JournalError;
 
 /// Runs a call of the engine. Whatever it does with damaged files, a panic included, comes out as
 /// an error that names the operation and the address.
@@ -16,49 +15,74 @@ use crate::backend::{BackendError, Operation, Result};
 pub fn guarded<T>(
     operation: Operation,
     address: &[u8],
-    call: impl FnOnce() -> fjall::Result<T>,
+    call: impl FnOnce() -> lsm_tree::Result<T>,
 ) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(outcome) => outcome.map_err(|error| translate(operation, address, error)),
-        Err(panic) => Err(BackendError::Damage {
-            operation,
-            address: address.into(),
-            reason: format!("the engine panicked: {}", message(panic.as_ref())),
-        }),
+        Ok(outcome) => outcome.map_err(|error| from_engine(operation, address, error)),
+        Err(panic) => {
+            let reason = format!("the engine panicked: {}", message(panic.as_ref()));
+            Err(BackendError::Damage {
+                operation,
+                address: address.into(),
+                reason,
+            })
+        }
     }
 }
 
-fn translate(operation: Operation, address: &[u8], error: fjall::Error) -> BackendError {
+fn from_engine(operation: Operation, address: &[u8], error: lsm_tree::Error) -> BackendError {
+    let damage = |reason| BackendError::Damage {
+        operation,
+        address: address.into(),
+        reason,
+    };
     match error {
-        fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source)) => {
-            from_io(operation, address, source)
-        }
-        fjall::Error::Poisoned => BackendError::Stopped {
+        // Those that speak of the files' content rather than of the system.
+        lsm_tree::Error::Io(source) => match source.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::Other => damage(source.to_string()),
+            _ => BackendError::io(operation, address, source),
+        },
+        other => damage(other.to_string()),
+    }
+}
+
+/// A failure of the engine's log.
+pub fn from_log(operation: Operation, address: &[u8], error: JournalError) -> BackendError {
+    let address = address.into();
+    match error {
+        JournalError::Io { source, .. } => match BackendError::io(operation, b"", source) {
+            BackendError::NoSpace { source, .. } => BackendError::NoSpace {
+                operation,
+                address,
+                source,
+            },
+            BackendError::Io { source, .. } => BackendError::Io {
+                operation,
+                address,
+                source,
+            },
+            other => other,
+        },
+        JournalError::Failed { reason, .. } => BackendError::Stopped {
             operation,
-            address: address.into(),
-            reason: "a write, a sync or the background work failed".to_owned(),
+            address,
+            reason,
+        },
+        JournalError::TooLarge { size, limit } => BackendError::TooLarge {
+            operation,
+            address,
+            size: size as u64,
+            limit: limit as u64,
         },
         other => BackendError::Damage {
             operation,
-            address: address.into(),
+            address,
             reason: other.to_string(),
         },
-    }
-}
-
-/// Of the errors that carry an [`io::Error`], those that speak of the files' content are damage.
-fn from_io(operation: Operation, address: &[u8], source: io::Error) -> BackendError {
-    match source.kind() {
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::InvalidData
-        | io::ErrorKind::InvalidInput
-        | io::ErrorKind::NotFound
-        | io::ErrorKind::Other => BackendError::Damage {
-            operation,
-            address: address.into(),
-            reason: source.to_string(),
-        },
-        _ => BackendError::io(operation, address, source),
     }
 }
 

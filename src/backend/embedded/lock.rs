@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::backend::{BackendError, Operation, Result};
+use super::Access;
+use crate::backend::{BackendError, Deadline, Operation, Result};
 
 /// The lock file's name in the store's directory.
 pub const LOCK_FILE: &str = "kfs.lock";
@@ -22,27 +23,25 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of `dir`, waiting up to `wait` for another holder.
+    /// Takes the lock of `dir`, waiting up to `wait` for another holder. A reader that may not
+    /// write the lock file shares it with other such readers.
     ///
     /// # Errors
     /// [`BackendError::LockHeld`] with the holder's number, or a failure of the system.
-    pub fn acquire(dir: &Path, wait: Duration) -> Result<Self> {
+    pub fn acquire(dir: &Path, access: Access, wait: Duration) -> Result<Self> {
         let path = dir.join(LOCK_FILE);
         let failed =
             |source| BackendError::io(Operation::Open, path.as_os_str().as_encoded_bytes(), source);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        let give_up = Instant::now() + wait;
+        let give_up = Deadline::after(wait);
+        let (mut file, shared) = open(&path, access).map_err(failed)?;
         loop {
-            match file.try_lock() {
+            match if shared {
+                file.try_lock_shared()
+            } else {
+                file.try_lock()
+            } {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(POLL),
+                Err(TryLockError::WouldBlock) if !give_up.expired() => thread::sleep(POLL),
                 Err(TryLockError::WouldBlock) => {
                     return Err(BackendError::LockHeld {
                         pid: holder(&mut file),
@@ -52,9 +51,30 @@ impl Lock {
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
         }
-        sign(&mut file).map_err(failed)?;
+        if !shared {
+            sign(&mut file).map_err(failed)?;
+        }
         Ok(Self { _file: file })
     }
+}
+
+/// The lock file, and whether it can only be shared.
+fn open(path: &Path, access: Access) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    match options.open(path) {
+        Err(error) if access == Access::Read && may_not_write(&error) => {
+            Ok((File::open(path)?, true))
+        }
+        opened => Ok((opened?, false)),
+    }
+}
+
+fn may_not_write(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Leaves this process's number in the file.

@@ -1,43 +1,57 @@
 //! The default storage: an embedded log-structured merge tree in a directory, nothing to set up.
 //!
 //! ```text
-//! DIR/kfs.lock   held (flock) by the one process that has the store open, with its number inside
-//! DIR/engine/    the engine's own files (fjall)
+//! DIR/kfs.lock          held (flock) by the process that has the store open, with its number
+//! DIR/engine/identity   what this is, written last
+//! DIR/engine/log/       every write until it is in a table: a journal
+//! DIR/engine/tree/      the tables, and large blobs beside them (lsm-tree)
 //! ```
 //!
-//! A put is one write to the engine's log, so it survives the process; [`Backend::sync`] makes
-//! the log durable.
+//! A write is appended to the log (one write(2), so it survives the process) and put into the
+//! memtable; [`Backend::sync`] syncs the log. When the memtable has grown to 8 MiB it becomes a
+//! table, in the background, and that part of the log is removed. Opening reads the log again.
+//!
+//! Everything on disk is checked before it is believed: the log by the journal's rules, the
+//! engine's blocks by its checksums, its manifest by [`manifest`].
 
-mod engine;
 mod failure;
+mod identity;
 mod lock;
+mod manifest;
+mod record;
+mod tree;
+mod worker;
 
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
 
 use super::{
-    Backend, BackendError, Batch, Blob, Capabilities, Deadline, Operation, Precondition, Result,
-    Sharing, Written, check_address,
+    Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
+    Precondition, Result, Sharing, Written, check_address, check_size,
 };
-use engine::Engine;
+use crate::journal::{Journal, JournalRecord, Recovery};
+use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
+use record::Write;
+use tree::Tree;
+use worker::Workers;
 
 const NAME: &str = "embedded";
 
-/// The engine's directory in the store's.
+/// The engine's directory in the store's, and what is in it.
 const ENGINE_DIR: &str = "engine";
+const LOG_DIR: &str = "log";
+const TREE_DIR: &str = "tree";
 
-/// The file that the engine writes last when it makes a new set of files.
-const ENGINE_MARKER: &str = "version";
-
-/// The largest blob: the engine could do more, but nobody should.
-const MAX_BLOB: u64 = 256 * 1024 * 1024;
+/// A memtable of this size becomes a table.
+const MEMTABLE: u64 = 8 * 1024 * 1024;
 
 /// What an open storage may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,27 +65,42 @@ pub enum Access {
 /// The embedded storage. Closed, and the lock released, when dropped.
 #[derive(Debug)]
 pub struct Embedded {
-    engine: Engine,
-    /// Writers one at a time, so that a precondition and its write are one step. Also what a
-    /// writer can wait for with a deadline, unlike the engine's own lock.
-    writer: Mutex<()>,
-    access: Access,
+    tree: Arc<Tree>,
+    /// `None` if it is open for reading only.
+    writing: Option<Writing>,
+    /// Released after everything above is gone.
     _lock: Lock,
+}
+
+/// What writes need.
+#[derive(Debug)]
+struct Writing {
+    /// The log's last record. Held by the one writer, so that a precondition and its write are
+    /// one step.
+    last: Mutex<u64>,
+    log: Arc<Journal>,
+    workers: Workers,
 }
 
 impl Embedded {
     /// Whether `dir` holds a whole storage.
     #[must_use]
     pub fn exists(dir: &Path) -> bool {
-        dir.join(ENGINE_DIR).join(ENGINE_MARKER).exists()
+        identity::exists(&dir.join(ENGINE_DIR))
+    }
+
+    /// The directories and files that belong to the storage in `dir`.
+    #[must_use]
+    pub fn files(dir: &Path) -> [PathBuf; 2] {
+        [dir.join(ENGINE_DIR), dir.join(LOCK_FILE)]
     }
 
     /// Makes a new storage in `dir`, which is made if need be. What a creation that was cut short
-    /// has left is removed first.
+    /// has left is removed first. Waits up to `wait` for another process that holds `dir`.
     ///
     /// # Errors
-    /// [`BackendError::Exists`] if there is one, [`BackendError::LockHeld`] if another process is
-    /// at it, or a failure of the system.
+    /// [`BackendError::Exists`] if there is one, [`BackendError::LockHeld`], or a failure of the
+    /// system.
     pub fn create(dir: &Path, wait: Duration) -> Result<Self> {
         let failed = |source| {
             BackendError::io(
@@ -81,20 +110,23 @@ impl Embedded {
             )
         };
         fs::create_dir_all(dir).map_err(failed)?;
-        let lock = Lock::acquire(dir, wait)?;
+        let lock = Lock::acquire(dir, Access::ReadWrite, wait)?;
         if Self::exists(dir) {
             return Err(BackendError::Exists {
                 path: dir.to_owned(),
             });
         }
-        let engine_dir = dir.join(ENGINE_DIR);
-        match fs::remove_dir_all(&engine_dir) {
+        let engine = dir.join(ENGINE_DIR);
+        match fs::remove_dir_all(&engine) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let engine = Engine::open(Operation::Create, &engine_dir)?;
+        fs::create_dir(&engine).map_err(failed)?;
+        let tree = Tree::create(&engine.join(TREE_DIR))?;
+        let id = Uuid::new_v4();
+        identity::create(&engine, id).map_err(failed)?;
         sync_dir(dir).map_err(failed)?;
-        Ok(Self::new(engine, Access::ReadWrite, lock))
+        Self::start(&engine, id, tree, Access::ReadWrite, lock)
     }
 
     /// Opens the storage in `dir`, waiting up to `wait` for another holder to let go.
@@ -110,51 +142,79 @@ impl Embedded {
         if !Self::exists(dir) {
             return Err(missing());
         }
-        let lock = Lock::acquire(dir, wait)?;
+        let lock = Lock::acquire(dir, access, wait)?;
         if !Self::exists(dir) {
             return Err(missing());
         }
-        let engine = Engine::open(Operation::Open, &dir.join(ENGINE_DIR))?;
-        Ok(Self::new(engine, access, lock))
+        let engine = dir.join(ENGINE_DIR);
+        let id = identity::read(&engine)?;
+        let tree = Tree::open(&engine.join(TREE_DIR))?;
+        Self::start(&engine, id, tree, access, lock)
     }
 
-    /// The directories and files that belong to the storage in `dir`.
-    #[must_use]
-    pub fn files(dir: &Path) -> [PathBuf; 2] {
-        [dir.join(ENGINE_DIR), dir.join(LOCK_FILE)]
-    }
-
-    fn new(engine: Engine, access: Access, lock: Lock) -> Self {
-        Self {
-            engine,
-            writer: Mutex::new(()),
-            access,
-            _lock: lock,
+    /// Brings the tree up to the end of the log.
+    fn start(engine: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
+        let dir = engine.join(LOG_DIR);
+        let address = dir.as_os_str().as_encoded_bytes();
+        let tree = Arc::new(tree);
+        let flushed = tree.flushed()?;
+        if access == Access::Read {
+            let log = Recovery::read(&dir, &id, flushed);
+            let mut log = log.map_err(|e| from_log(Operation::Open, address, e))?;
+            log.take_records()
+                .iter()
+                .try_for_each(|record| replay(&tree, address, record))?;
+            return Ok(Self {
+                tree,
+                writing: None,
+                _lock: lock,
+            });
         }
+        let (log, records) = Journal::open(&dir, &id, flushed)
+            .map_err(|error| from_log(Operation::Open, address, error))?;
+        let log = Arc::new(log);
+        let workers = Workers::start(Arc::clone(&tree), Arc::clone(&log))
+            .map_err(|error| BackendError::io(Operation::Open, address, error))?;
+        let writing = Writing {
+            last: Mutex::new(log.last()),
+            log,
+            workers,
+        };
+        for record in records {
+            replay(&tree, address, &record)?;
+            writing.seal_if_full(&tree, record.seq)?;
+        }
+        Ok(Self {
+            tree,
+            writing: Some(writing),
+            _lock: lock,
+        })
     }
 
     /// The right to write, once everything that a write may wait for is done.
-    fn writer(
+    fn writing(
         &self,
         operation: Operation,
         address: &[u8],
         deadline: Deadline,
-    ) -> Result<MutexGuard<'_, ()>> {
-        if self.access == Access::Read {
+    ) -> Result<(&Writing, MutexGuard<'_, u64>)> {
+        let Some(writing) = &self.writing else {
             return Err(BackendError::ReadOnly {
                 operation,
                 address: address.into(),
             });
-        }
+        };
         deadline.check(operation, address)?;
-        let Some(guard) = self.writer.try_lock_until(deadline.instant()) else {
+        let Some(last) = writing.last.try_lock_until(deadline.instant()) else {
             return Err(BackendError::Deadline {
                 operation,
                 address: address.into(),
             });
         };
-        self.engine.wait_for_room(operation, address, deadline)?;
-        Ok(guard)
+        writing
+            .workers
+            .wait_for_room(operation, address, deadline)?;
+        Ok((writing, last))
     }
 
     fn require(
@@ -166,9 +226,49 @@ impl Embedded {
         if *precondition == Precondition::Any {
             return Ok(());
         }
-        let present = self.engine.get(operation, address)?;
+        let present = self.tree.get(operation, address)?;
         precondition.require(operation, address, present.as_deref())
     }
+
+    /// Logs `payload` as the record of `writes` and does them.
+    fn write(
+        &self,
+        operation: Operation,
+        address: &[u8],
+        (writing, mut last): (&Writing, MutexGuard<'_, u64>),
+        payload: &[&[u8]],
+        writes: &[Write<'_>],
+    ) -> Result<()> {
+        let seq = last.saturating_add(1);
+        let logged = writing.log.append_parts(seq, payload);
+        logged.map_err(|error| from_log(operation, address, error))?;
+        *last = seq;
+        self.tree.write(operation, writes)?;
+        writing.seal_if_full(&self.tree, seq)
+    }
+}
+
+impl Writing {
+    /// Seals the memtable if it is full; `logged` is the last record in it.
+    fn seal_if_full(&self, tree: &Tree, logged: u64) -> Result<()> {
+        if tree.unsealed() >= MEMTABLE {
+            tree.seal(logged)?;
+            self.workers.sealed(logged);
+        }
+        Ok(())
+    }
+}
+
+/// Does a record of the log again.
+fn replay(tree: &Tree, log: &[u8], record: &JournalRecord) -> Result<()> {
+    let Some(writes) = record::decode(&record.payload) else {
+        return Err(BackendError::Damage {
+            operation: Operation::Open,
+            address: log.into(),
+            reason: format!("record {} has no valid content", record.seq),
+        });
+    };
+    tree.write(Operation::Open, &writes)
 }
 
 impl Backend for Embedded {
@@ -185,13 +285,14 @@ impl Backend for Embedded {
             survives_kill: true,
             sharing: Sharing::Exclusive,
             max_blob: MAX_BLOB,
+            max_batch: MAX_BATCH,
         }
     }
 
     fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
         check_address(Operation::Get, address)?;
         deadline.check(Operation::Get, address)?;
-        let found = self.engine.get(Operation::Get, address)?;
+        let found = self.tree.get(Operation::Get, address)?;
         Ok(found.map(|bytes| Blob::new(bytes.to_vec())))
     }
 
@@ -204,9 +305,11 @@ impl Backend for Embedded {
     ) -> Result<Written> {
         check_address(Operation::Put, address)?;
         check_size(Operation::Put, address, bytes)?;
-        let _writer = self.writer(Operation::Put, address, deadline)?;
+        let writing = self.writing(Operation::Put, address, deadline)?;
         self.require(Operation::Put, address, &precondition)?;
-        self.engine.put(address, bytes)?;
+        let write = Write::Put { address, bytes };
+        let payload: [&[u8]; 3] = [&write.header(), address, bytes];
+        self.write(Operation::Put, address, writing, &payload, &[write])?;
         Ok(Written::default())
     }
 
@@ -217,12 +320,14 @@ impl Backend for Embedded {
         deadline: Deadline,
     ) -> Result<bool> {
         check_address(Operation::Delete, address)?;
-        let _writer = self.writer(Operation::Delete, address, deadline)?;
+        let writing = self.writing(Operation::Delete, address, deadline)?;
         self.require(Operation::Delete, address, &precondition)?;
-        if !self.engine.contains(Operation::Delete, address)? {
+        if !self.tree.contains(Operation::Delete, address)? {
             return Ok(false);
         }
-        self.engine.delete(address)?;
+        let write = Write::Delete { address };
+        let payload: [&[u8]; 2] = [&write.header(), address];
+        self.write(Operation::Delete, address, writing, &payload, &[write])?;
         Ok(true)
     }
 
@@ -238,41 +343,38 @@ impl Backend for Embedded {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        self.engine.list(prefix, start, limit, deadline)
+        self.tree.list(prefix, start, limit, deadline)
     }
 
     fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
-        batch.check_addresses()?;
-        for op in batch.ops() {
-            if let super::BatchOp::Put { address, bytes, .. } = op {
-                check_size(Operation::Apply, address, bytes)?;
-            }
-        }
-        let _writer = self.writer(Operation::Apply, b"", deadline)?;
+        batch.check()?;
+        let writing = self.writing(Operation::Apply, b"", deadline)?;
         for op in batch.ops() {
             self.require(Operation::Apply, op.address(), op.precondition())?;
         }
-        self.engine.apply(batch.into_ops())
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let writes: Vec<Write<'_>> = batch.ops().iter().map(Write::from).collect();
+        self.write(
+            Operation::Apply,
+            b"",
+            writing,
+            &[&record::encode(&writes)],
+            &writes,
+        )
     }
 
     fn sync(&self, deadline: Deadline) -> Result<()> {
         deadline.check(Operation::Sync, b"")?;
-        self.engine.sync()
+        let Some(writing) = &self.writing else {
+            return Ok(());
+        };
+        writing
+            .log
+            .sync()
+            .map_err(|error| from_log(Operation::Sync, b"", error))
     }
-}
-
-fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
-    let size = bytes.len() as u64;
-    if size > MAX_BLOB {
-        let address = address.into();
-        return Err(BackendError::TooLarge {
-            operation,
-            address,
-            size,
-            limit: MAX_BLOB,
-        });
-    }
-    Ok(())
 }
 
 /// Makes the names in `dir` durable, and its own name in its parent.

@@ -1,0 +1,65 @@
+//! The file that says what the directory is. It is written last, so it also says that the
+//! storage is whole.
+//!
+//! ```text
+//! kfs engine 1
+//! 6f1c0a52-…         the UUID that the log is bound to
+//! 0123456789abcdef…  BLAKE3 of the two lines above, 32 hex digits
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use uuid::Uuid;
+
+use crate::backend::{BackendError, Operation, Result};
+
+/// Its name in the engine's directory.
+const IDENTITY_FILE: &str = "identity";
+
+const FORMAT: &str = "kfs engine 1";
+
+/// Whether `dir` has one.
+pub fn exists(dir: &Path) -> bool {
+    dir.join(IDENTITY_FILE).exists()
+}
+
+/// Writes one, durably.
+pub fn create(dir: &Path, id: Uuid) -> io::Result<()> {
+    let temporary = dir.join("identity.new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(text(id).as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(IDENTITY_FILE))?;
+    File::open(dir)?.sync_all()
+}
+
+/// Reads the one in `dir`.
+pub fn read(dir: &Path) -> Result<Uuid> {
+    let path = dir.join(IDENTITY_FILE);
+    let address = path.as_os_str().as_encoded_bytes();
+    let content = fs::read(&path).map_err(|e| BackendError::io(Operation::Open, address, e))?;
+    let id = content
+        .split(|byte| *byte == b'\n')
+        .nth(1)
+        .and_then(|line| {
+            let line = str::from_utf8(line).ok()?;
+            Uuid::parse_str(line).ok()
+        });
+    match id {
+        Some(id) if content == text(id).as_bytes() => Ok(id),
+        _ => Err(BackendError::Damage {
+            operation: Operation::Open,
+            address: address.into(),
+            reason: format!("it is not what \"{FORMAT}\" writes"),
+        }),
+    }
+}
+
+fn text(id: Uuid) -> String {
+    let lines = format!("{FORMAT}\n{id}\n");
+    let hash = blake3::hash(lines.as_bytes()).to_hex();
+    let check: String = hash.chars().take(32).collect();
+    format!("{lines}{check}\n")
+}

@@ -1,0 +1,253 @@
+//! The engine: a log-structured merge tree without a log.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lsm_tree::compaction::Leveled;
+use lsm_tree::config::{
+    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
+};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard,
+    KvSeparationOptions, SeqNo, SequenceNumberCounter,
+};
+use parking_lot::RwLock;
+
+use super::failure::guarded;
+use super::manifest;
+use super::record::Write;
+use crate::backend::{Deadline, MAX_ADDRESS, Operation, Result};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Blocks kept in memory.
+const CACHE: u64 = 8 * MIB;
+
+/// Table files kept open.
+const OPEN_FILES: usize = 128;
+
+/// The size of a table below the first level.
+const TABLE: u64 = 16 * MIB;
+
+/// Blobs of this size and larger are kept out of the sorted tables, so that compaction does not
+/// copy them each time.
+const SEPARATE: u32 = 4096;
+
+/// The entry that says how far the log is contained in the tables. Longer than any address, and
+/// behind all of them.
+const MARK: [u8; MAX_ADDRESS + 1] = [0xFF; MAX_ADDRESS + 1];
+
+/// Reads see everything that has been written.
+const NOW: SeqNo = SeqNo::MAX;
+
+/// An open tree. Writes must come one at a time; everything else may be called from any thread.
+pub struct Tree {
+    tree: AnyTree,
+    dir: PathBuf,
+    next: SequenceNumberCounter,
+    visible: SequenceNumberCounter,
+    strategy: Arc<Leveled>,
+    /// Held for writing while a batch goes into the memtable, so that no read sees a part of it.
+    batch: RwLock<()>,
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tree {
+    /// Makes an empty tree in `dir`.
+    pub fn create(dir: &Path) -> Result<Self> {
+        Self::start(Operation::Create, dir)
+    }
+
+    /// Opens the tree in `dir`, after checking what the engine does not check itself.
+    pub fn open(dir: &Path) -> Result<Self> {
+        manifest::verify(dir)?;
+        Self::start(Operation::Open, dir)
+    }
+
+    fn start(operation: Operation, dir: &Path) -> Result<Self> {
+        let (next, visible) = <(SequenceNumberCounter, SequenceNumberCounter)>::default();
+        let config = config(dir, next.clone(), visible.clone());
+        guarded(operation, dir.as_os_str().as_encoded_bytes(), || {
+            let tree = config.open()?;
+            let first = tree.get_highest_seqno().map_or(0, |seqno| seqno + 1);
+            next.fetch_max(first);
+            visible.fetch_max(first);
+            let strategy = Arc::new(Leveled::default().with_table_target_size(TABLE));
+            Ok(Self {
+                tree,
+                dir: dir.to_owned(),
+                next,
+                visible,
+                strategy,
+                batch: RwLock::new(()),
+            })
+        })
+    }
+
+    pub fn get(&self, operation: Operation, address: &[u8]) -> Result<Option<lsm_tree::Slice>> {
+        let _whole_batches = self.batch.read();
+        guarded(operation, address, || self.tree.get(address, NOW))
+    }
+
+    pub fn contains(&self, operation: Operation, address: &[u8]) -> Result<bool> {
+        let _whole_batches = self.batch.read();
+        guarded(operation, address, || self.tree.contains_key(address, NOW))
+    }
+
+    /// Up to `limit` addresses from `start` that begin with `prefix`.
+    pub fn list(
+        &self,
+        prefix: &[u8],
+        start: Bound<&[u8]>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Vec<u8>>> {
+        let end = end_of_prefix(prefix);
+        let end = end
+            .as_deref()
+            .map_or(Bound::Excluded(&MARK[..]), Bound::Excluded);
+        let whole_batches = self.batch.read();
+        let mut iter = guarded(Operation::List, prefix, || {
+            Ok(self.tree.range::<&[u8], _>((start, end), NOW, None))
+        })?;
+        drop(whole_batches);
+        let mut addresses = Vec::new();
+        while addresses.len() < limit {
+            let next = || iter.next().map(Guard::key).transpose();
+            let Some(address) = guarded(Operation::List, prefix, next)? else {
+                break;
+            };
+            addresses.push(address.to_vec());
+            if addresses.len() % 256 == 0 {
+                deadline.check(Operation::List, prefix)?;
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Does these writes, for readers all at the same moment.
+    pub fn write(&self, operation: Operation, writes: &[Write<'_>]) -> Result<()> {
+        let _alone = (writes.len() > 1).then(|| self.batch.write());
+        guarded(operation, b"", || {
+            let seqno = self.next.next();
+            // Where an address occurs twice, both entries would have the same number.
+            for (at, write) in writes.iter().enumerate() {
+                let seqno = if at == 0 { seqno } else { self.next.next() };
+                match *write {
+                    Write::Put { address, bytes } => self.tree.insert(address, bytes, seqno),
+                    Write::Delete { address } => self.tree.remove(address, seqno),
+                };
+                self.visible.fetch_max(seqno + 1);
+            }
+            Ok(())
+        })
+    }
+
+    /// How much has been written since the last [`Tree::seal`].
+    pub fn unsealed(&self) -> u64 {
+        self.tree.active_memtable().size()
+    }
+
+    /// Ends the memtable. Everything up to the log's record `logged` is in it or in earlier ones.
+    pub fn seal(&self, logged: u64) -> Result<()> {
+        guarded(Operation::Sync, b"", || {
+            let seqno = self.next.next();
+            self.tree.insert(MARK, logged.to_le_bytes(), seqno);
+            self.visible.fetch_max(seqno + 1);
+            self.tree.rotate_memtable();
+            Ok(())
+        })
+    }
+
+    /// The log's record up to which everything is in the tables, so durable.
+    pub fn flushed(&self) -> Result<u64> {
+        let mark = guarded(Operation::Open, b"", || self.tree.get(MARK, NOW))?;
+        let number = mark.as_deref().and_then(|mark| mark.first_chunk().copied());
+        Ok(number.map_or(0, u64::from_le_bytes))
+    }
+
+    /// Writes all sealed memtables to tables, durably.
+    pub fn flush(&self) -> Result<()> {
+        guarded(Operation::Sync, b"", || {
+            let lock = self.tree.get_flush_lock();
+            self.tree.flush(&lock, self.visible.get())?;
+            // The engine syncs the files that it makes, but not this directory.
+            match File::open(self.dir.join("blobs")) {
+                Ok(blobs) => blobs.sync_all()?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        })
+    }
+
+    /// Does one step of merging tables, if one is due, and says whether it did.
+    pub fn compact(&self) -> Result<bool> {
+        guarded(Operation::Sync, b"", || {
+            let before = self.tree.current_version().id();
+            self.tree
+                .compact(Arc::clone(&self.strategy) as _, self.visible.get())?;
+            Ok(self.tree.current_version().id() != before)
+        })
+    }
+
+    /// Memtables that wait to be flushed.
+    pub fn sealed(&self) -> usize {
+        self.tree.sealed_memtable_count()
+    }
+
+    /// Tables that each read may have to look into.
+    pub fn unmerged(&self) -> usize {
+        self.tree.l0_run_count()
+    }
+}
+
+fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounter) -> Config {
+    let bloom = |policy| FilterPolicyEntry::Bloom(policy);
+    Config::new(dir, next, visible)
+        .use_cache(Arc::new(Cache::with_capacity_bytes(CACHE)))
+        .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))))
+        // Blobs come compressed, or are not worth it.
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
+        .index_block_compression_policy(CompressionPolicy::all(CompressionType::None))
+        .filter_policy(FilterPolicy::new([
+            bloom(BloomConstructionPolicy::FalsePositiveRate(0.0001)),
+            bloom(BloomConstructionPolicy::BitsPerKey(10.0)),
+        ]))
+        .with_kv_separation(Some(
+            KvSeparationOptions::default().separation_threshold(SEPARATE),
+        ))
+}
+
+/// The first address behind all that begin with `prefix`, if there is one.
+fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_next_address_without_it() {
+        assert_eq!(end_of_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
+        assert_eq!(end_of_prefix(b"a\xFF\xFF").as_deref(), Some(&b"b"[..]));
+        assert_eq!(end_of_prefix(b"\xFF"), None);
+        assert_eq!(end_of_prefix(b""), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! Committing a working copy: its bytes become the value.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::buffer::Buffer;
+use super::super::inode::Inode;
+use super::super::typing::{self, TypingError};
+use super::super::work::Work;
+use super::super::{Result, View, ViewError, failure};
+use super::create::is_dirty;
+use super::join;
+use crate::tree::edit::Found;
+use crate::tree::Entry;
+
+impl View {
+    /// Commits what an inode's working copy has.
+    pub(in super::super) fn commit(&self, inode: &Arc<Inode>) -> Result<()> {
+        let mut work = inode.work.lock();
+        self.commit_work(inode, &mut work)
+    }
+
+    /// Commits a working copy. If that fails it stays as it is, to be tried again.
+    pub(super) fn commit_work(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<()> {
+        self.refresh(inode, work)?;
+        if !is_dirty(work) {
+            return Ok(());
+        }
+        if work.orphan {
+            self.clean(inode, work);
+            return Ok(());
+        }
+        match self.try_commit(inode, work) {
+            Ok(()) => {
+                work.error = None;
+                Ok(())
+            }
+            Err(e) => {
+                self.note_failure(inode, work, &e);
+                Err(e)
+            }
+        }
+    }
+
+    fn try_commit(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<()> {
+        let pager = self.store.pager();
+        let found = self.current(inode, work)?;
+        let Some(buffer) = &work.buffer else {
+            self.clean(inode, work);
+            return Ok(());
+        };
+        let declared = typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        let infer = self.options.infer && work.pending;
+        let typed = typing::typed(buffer, declared, self.options.strict, infer, pager).map_err(|e| match e {
+            TypingError::Parse(e) => ViewError::invalid("content", e.to_string()),
+            TypingError::TooBig { size, .. } => ViewError::TooBig {
+                what: "the content of a typed file".into(),
+                size,
+                limit: typing::MAX_PARSED,
+            },
+            TypingError::Tree(e) => failure::from_tree(format!("inode {}", inode.ino), e),
+        })?;
+        let mut attrs = work.written_attrs(&found.entry, found.stamp);
+        typing::apply(&typed, &mut attrs);
+        let entry = Entry::plain(typed.node).with_attrs(attrs);
+        let committed = self.put_file(inode, work, &entry)?;
+        let Some(entry) = committed else {
+            // The API took the file away or replaced it meanwhile.
+            return self.commit_work(inode, work);
+        };
+        let (content, newline) = typing::file_bytes(&entry, pager).map_err(failure::in_inode(inode.ino))?;
+        work.buffer = Some(Buffer::new(content, newline));
+        work.entry = Some(entry);
+        work.pending = false;
+        self.clean(inode, work);
+        if !inode.is_open() {
+            work.settle();
+        }
+        Ok(())
+    }
+
+    /// Puts a file's new entry; `None` if it has lost its place.
+    fn put_file(&self, inode: &Arc<Inode>, work: &Work, entry: &Entry) -> Result<Option<Entry>> {
+        let Some(place) = inode.place() else { return Ok(None) };
+        let created = work.pending.then(|| work.stamp);
+        // Long content goes into pages once, not in each attempt.
+        let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
+        self.transact(|tx| {
+            if inode.replaced.load(Ordering::Acquire) || inode.detached.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            let (path, _) = match self.dir_in(tx, place.parent) {
+                Ok(dir) => dir,
+                // The directory was taken away through the API.
+                Err(ViewError::Stale { .. } | ViewError::NotDirectory { .. }) => return Ok(None),
+                Err(e) => return Err(e),
+            };
+            let at = join(&path, &place.key);
+            let there: Option<Found> = tx.find(&at)?;
+            if there.as_ref().is_some_and(|f| f.entry.is_dir()) || (there.is_none() && created.is_none()) {
+                return Ok(None);
+            }
+            let mut slot = prepared.borrow_mut();
+            let entry = match &*slot {
+                Some(entry) => entry.clone(),
+                None => {
+                    let entry = self.in_pages(tx, &at, entry)?;
+                    slot.insert(entry).clone()
+                }
+            };
+            tx.put(at, entry.clone(), created.filter(|_| there.is_none()))?;
+            let marked = Arc::clone(inode);
+            tx.require(move || {
+                !marked.replaced.load(Ordering::Acquire) && !marked.detached.load(Ordering::Acquire)
+            });
+            if created.is_some() {
+                let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
+                tx.on_commit(move || table.committed(&inode));
+            }
+            Ok(Some(entry))
+        })
+    }
+
+    fn in_pages(
+        &self,
+        tx: &mut crate::store::Tx<'_>,
+        at: &[crate::value::Key],
+        entry: &Entry,
+    ) -> Result<Entry> {
+        use crate::tree::{Content, Node};
+        match &entry.node {
+            Node::Text(Content::Chunked(_)) | Node::Bytes(Content::Chunked(_)) => Ok(tx.write_pages(at, entry)?),
+            _ => Ok(entry.clone()),
+        }
+    }
+}

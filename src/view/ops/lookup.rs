@@ -1,0 +1,78 @@
+//! Finding a name, attributes, and the kernel's references.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::attr::ino_of;
+use super::super::inode::Inode;
+use super::super::types::{Attr, Caller, Ino};
+use super::super::{Result, View, ViewError};
+use crate::tree::edit::Found;
+use crate::value::Key;
+
+impl View {
+    /// The attributes of what a name stands for; counts a reference of the kernel.
+    ///
+    /// # Errors
+    /// [`ViewError::NotFound`] if there is no such name.
+    pub fn lookup(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attr> {
+        let (path, dir) = self.dir(parent)?;
+        let key = self.key(parent, &path, &dir, name)?;
+        let found = match &key {
+            Some(key) => self.known_or_stored(parent, &path, &dir, key)?,
+            None => None,
+        };
+        let (inode, attr) = found.ok_or_else(|| ViewError::not_found(parent, name))?;
+        inode.lookups.fetch_add(1, Ordering::AcqRel);
+        // It may have been forgotten in between; then it is entered again.
+        match (self.table.get(inode.ino), key) {
+            (None, Some(key)) => {
+                let inode = self.table.enter(parent, &key, inode.ino, true);
+                Ok(Attr { ino: inode.ino, ..attr })
+            }
+            _ => Ok(attr),
+        }
+    }
+
+    /// The inode under a key of a directory with its attributes, entering it if it is new.
+    pub(super) fn known_or_stored(
+        &self,
+        parent: Ino,
+        path: &[Key],
+        dir: &Found,
+        key: &Key,
+    ) -> Result<Option<(Arc<Inode>, Attr)>> {
+        if let Some(inode) = self.table.at(parent, key) {
+            let mut work = inode.work.lock();
+            self.refresh(&inode, &mut work)?;
+            if !work.orphan {
+                if let Some(entry) = work.entry.clone() {
+                    let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
+                    drop(work);
+                    return Ok(Some((inode, attr)));
+                }
+            }
+        }
+        let Some(found) = self.child(path, dir, key)? else { return Ok(None) };
+        let number = ino_of(&found.entry, parent, key, found.stamp);
+        let inode = self.table.enter(parent, key, number, false);
+        let attr = self.attr(inode.ino, &found.entry, found.stamp)?;
+        Ok(Some((inode, attr)))
+    }
+
+    /// The kernel gives back `n` references.
+    pub fn forget(&self, ino: Ino, n: u64) {
+        self.table.forget(ino, n);
+    }
+
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// [`ViewError::Stale`] if it is gone.
+    pub fn getattr(&self, ino: Ino, _fh: Option<u64>) -> Result<Attr> {
+        let inode = self.inode(ino)?;
+        let mut work = inode.work.lock();
+        let found = self.current(&inode, &mut work)?;
+        self.attr_of_work(&inode, &work, &found.entry, found.stamp)
+    }
+}

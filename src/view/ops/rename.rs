@@ -1,0 +1,261 @@
+//! Renaming: one atomic step, also across documents, with types that stay with their names.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::super::attr::ino_of;
+use super::super::buffer::Buffer;
+use super::super::inode::{Inode, Place};
+use super::super::special;
+use super::super::types::{Caller, FileKind, Ino};
+use super::super::work::Work;
+use super::super::{Result, View, ViewError, failure, typing};
+use super::join;
+use super::remove::unlinked;
+use crate::store::Tx;
+use crate::tree::edit::{self, Found};
+use crate::tree::{Attrs, Entry, Node, Op, Time, Times};
+use crate::value::{Key, KeyPath};
+
+/// `RENAME_NOREPLACE` and `RENAME_EXCHANGE` of renameat2(2).
+const NOREPLACE: u32 = 1;
+const EXCHANGE: u32 = 2;
+
+/// One side of a rename.
+struct Side {
+    parent: Ino,
+    key: Key,
+    inode: Option<Arc<Inode>>,
+}
+
+impl Side {
+    fn place(&self) -> Place {
+        Place { parent: self.parent, key: self.key.clone() }
+    }
+}
+
+impl View {
+    /// Renames, replacing what has the new name, or exchanging the two.
+    ///
+    /// # Errors
+    /// [`ViewError::Invalid`] for flags other than `RENAME_NOREPLACE` and `RENAME_EXCHANGE`, and for
+    /// a directory that would come to stand below itself; [`ViewError::NotFound`];
+    /// [`ViewError::Exists`]; [`ViewError::NotEmpty`]; [`ViewError::IsDirectory`];
+    /// [`ViewError::NotDirectory`]; with strict types [`ViewError::Invalid`] if the content is not of
+    /// the type of what it replaces.
+    pub fn rename(
+        &self,
+        _caller: &Caller,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        flags: u32,
+    ) -> Result<()> {
+        self.writable()?;
+        if flags & !(NOREPLACE | EXCHANGE) != 0 || flags == NOREPLACE | EXCHANGE {
+            return Err(ViewError::invalid("rename", "only RENAME_NOREPLACE or RENAME_EXCHANGE is possible"));
+        }
+        let from = self.side(parent, name, false)?;
+        let to = self.side(new_parent, new_name, flags != EXCHANGE)?;
+        if from.parent == to.parent && from.key == to.key {
+            return Ok(());
+        }
+        let (mut from_work, mut to_work) = lock_both(from.inode.as_ref(), to.inode.as_ref());
+        for (side, work) in [(&from, &mut from_work), (&to, &mut to_work)] {
+            if let (Some(inode), Some(work)) = (&side.inode, work) {
+                self.commit_work(inode, work)?;
+            }
+        }
+        let now = self.time();
+        let missing = || ViewError::not_found(parent, name);
+        if flags == EXCHANGE {
+            return self.exchange(&from, &to, now, &missing);
+        }
+        let (moved, replaced) = self.transact(|tx| {
+            let (from_dir, _) = self.dir_in(tx, from.parent)?;
+            let (to_dir, _) = self.dir_in(tx, to.parent)?;
+            let (source, target) = (join(&from_dir, &from.key), join(&to_dir, &to.key));
+            if to_dir.starts_with(&source) {
+                return Err(ViewError::invalid("rename", "a directory cannot be moved below itself"));
+            }
+            let found = tx.find(&source)?.ok_or_else(missing)?;
+            let there = tx.find(&target)?;
+            if let Some(there) = &there {
+                self.may_replace(&found, there, &to, new_name, flags)?;
+            }
+            let ino = self.number(&from, &found);
+            let moved = self.moved(&found, there.as_ref(), ino, now)?;
+            place(tx, source, target, moved.clone(), &found, now)?;
+            let (table, a, b) = (Arc::clone(&self.table), from.place(), to.place());
+            if let Some(gone) = &to.inode {
+                let (table, gone) = (Arc::clone(&self.table), Arc::clone(gone));
+                tx.require(move || table.pending_time(gone.ino).is_none());
+            }
+            tx.on_commit(move || table.rename(&a, &b));
+            Ok((moved, there.map(|t| (t, found))))
+        })?;
+        self.leave_hint(from.parent, &from.key, &moved)?;
+        if let (Some(inode), Some(work)) = (&from.inode, &mut from_work) {
+            self.reload(inode, work, moved)?;
+        }
+        if let (Some(inode), Some(work), Some((there, _))) = (&to.inode, &mut to_work, replaced) {
+            let gone = unlinked(there, now);
+            if gone.entry.is_dir() {
+                work.entry = Some(gone.entry);
+                work.stamp = gone.stamp;
+            } else if work.entry.is_none() {
+                self.load(inode, work, gone)?;
+            }
+            work.orphan = true;
+        }
+        Ok(())
+    }
+
+    fn side(&self, parent: Ino, name: &[u8], new: bool) -> Result<Side> {
+        let (path, dir) = self.dir(parent)?;
+        let key = if new {
+            self.new_key(&path, &dir, name)?
+        } else {
+            self.key(parent, &path, &dir, name)?.ok_or_else(|| ViewError::not_found(parent, name))?
+        };
+        let inode = self.table.at(parent, &key);
+        Ok(Side { parent, key, inode })
+    }
+
+    fn may_replace(&self, found: &Found, there: &Found, to: &Side, name: &[u8], flags: u32) -> Result<()> {
+        if flags == NOREPLACE {
+            return Err(ViewError::exists(to.parent, name));
+        }
+        match (found.entry.is_dir(), there.entry.children()) {
+            (true, None) => Err(ViewError::NotDirectory { ino: to.parent }),
+            (false, Some(_)) => Err(ViewError::IsDirectory { ino: to.parent }),
+            (true, Some(children)) => {
+                let pending = to.inode.as_ref().is_some_and(|i| self.table.pending_time(i.ino).is_some());
+                if !children.is_empty() || pending {
+                    return Err(ViewError::NotEmpty { parent: to.parent, name: name.into() });
+                }
+                Ok(())
+            }
+            (false, None) => Ok(()),
+        }
+    }
+
+    /// The number of what is moved, which stays.
+    fn number(&self, side: &Side, found: &Found) -> Ino {
+        match &side.inode {
+            Some(inode) => inode.ino,
+            None => ino_of(&found.entry, side.parent, &side.key, found.stamp),
+        }
+    }
+
+    /// The entry as it is after the move: its number and times stay, and the type of what it
+    /// replaces unless it has one of its own.
+    fn moved(&self, found: &Found, there: Option<&Found>, ino: Ino, now: Time) -> Result<Entry> {
+        let mut entry = found.entry.clone();
+        entry.set_attrs(moved_attrs(found, ino, now));
+        let Some(there) = there else { return Ok(entry) };
+        if !is_file(&found.entry) || !is_file(&there.entry) {
+            return Ok(entry);
+        }
+        let pager = self.store.pager();
+        let fail = failure::in_inode(ino);
+        if typing::declared(&found.entry, pager).map_err(&fail)?.is_some() {
+            return Ok(entry);
+        }
+        let Some(wanted) = typing::declared(&there.entry, pager).map_err(&fail)? else { return Ok(entry) };
+        let (content, newline) = typing::file_bytes(&found.entry, pager).map_err(&fail)?;
+        let buffer = Buffer::new(content, newline);
+        let typed = typing::typed(&buffer, Some(wanted), self.options.strict, false, pager)
+            .map_err(|e| ViewError::invalid("rename", e.to_string()))?;
+        let mut attrs = entry.attrs();
+        typing::apply(&typed, &mut attrs);
+        Ok(Entry::plain(typed.node).with_attrs(attrs))
+    }
+
+    fn exchange(&self, a: &Side, b: &Side, now: Time, missing: &dyn Fn() -> ViewError) -> Result<()> {
+        self.transact(|tx| {
+            let (dir_a, _) = self.dir_in(tx, a.parent)?;
+            let (dir_b, _) = self.dir_in(tx, b.parent)?;
+            let (at_a, at_b) = (join(&dir_a, &a.key), join(&dir_b, &b.key));
+            if at_a.starts_with(&at_b) || at_b.starts_with(&at_a) {
+                return Err(ViewError::invalid("rename", "a directory cannot be exchanged with what is below it"));
+            }
+            let found_a = tx.find(&at_a)?.ok_or_else(missing)?;
+            let found_b = tx.find(&at_b)?.ok_or_else(missing)?;
+            let first = tx.taken();
+            let time = Some(now);
+            tx.push(Op::Take { path: at_a.clone(), time })?;
+            tx.push(Op::Take { path: at_b.clone(), time })?;
+            let attrs = moved_attrs(&found_a, self.number(a, &found_a), now);
+            tx.push(Op::Place { path: at_b, index: first, attrs, time })?;
+            let attrs = moved_attrs(&found_b, self.number(b, &found_b), now);
+            tx.push(Op::Place { path: at_a, index: first + 1, attrs, time })?;
+            let (table, a, b) = (Arc::clone(&self.table), a.place(), b.place());
+            tx.on_commit(move || table.exchange(&a, &b));
+            Ok(())
+        })
+    }
+
+    /// The working copy of something that was moved, perhaps with another type.
+    fn reload(&self, inode: &Arc<Inode>, work: &mut Work, entry: Entry) -> Result<()> {
+        if work.entry.is_some() {
+            let stamp = edit::stamp_of(&entry, work.stamp);
+            self.load(inode, work, Found { entry, stamp })?;
+        }
+        Ok(())
+    }
+}
+
+fn is_file(entry: &Entry) -> bool {
+    special::kind(&entry.node).0 == FileKind::File
+}
+
+fn moved_attrs(found: &Found, ino: Ino, now: Time) -> Attrs {
+    let mut attrs = found.entry.attrs();
+    let times = edit::times_of(&found.entry, found.stamp);
+    attrs.times = Some(Times { ctime: now, ..times });
+    attrs.stamp = Some(found.stamp);
+    attrs.ino = Some(ino);
+    attrs
+}
+
+/// The steps that move an entry: by reference, unless its value changed with the type.
+fn place(tx: &mut Tx<'_>, source: KeyPath, target: KeyPath, moved: Entry, found: &Found, now: Time) -> Result<()> {
+    let index = tx.taken();
+    let time = Some(now);
+    tx.push(Op::Take { path: source, time })?;
+    let same = match (&moved.node, &found.entry.node) {
+        (Node::Text(_), Node::Text(_)) | (Node::Bytes(_), Node::Bytes(_)) => true,
+        (Node::Map(_), Node::Map(_)) | (Node::Vector(_), Node::Vector(_)) => true,
+        (Node::Scalar(a), Node::Scalar(b)) => Arc::ptr_eq(a, b),
+        (Node::ScalarPage(a), Node::ScalarPage(b)) => a == b,
+        (Node::Ref(a), Node::Ref(b)) => a == b,
+        _ => false,
+    };
+    if same {
+        let attrs = moved.attrs();
+        tx.push(Op::Place { path: target, index, attrs, time })?;
+    } else {
+        tx.put(target, moved, time)?;
+    }
+    Ok(())
+}
+
+type Guard<'a> = Option<MutexGuard<'a, Work>>;
+
+/// Locks two working copies in the order of their numbers.
+fn lock_both<'a>(a: Option<&'a Arc<Inode>>, b: Option<&'a Arc<Inode>>) -> (Guard<'a>, Guard<'a>) {
+    match (a, b) {
+        (Some(a), Some(b)) if a.ino > b.ino => {
+            let second = b.work.lock();
+            (Some(a.work.lock()), Some(second))
+        }
+        (Some(a), Some(b)) if a.ino == b.ino => (Some(a.work.lock()), None),
+        (a, b) => {
+            let first = a.map(|i| i.work.lock());
+            (first, b.map(|i| i.work.lock()))
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Changing attributes: everything that one call says, in one step.
+
+use std::sync::Arc;
+
+use super::super::inode::Inode;
+use super::super::special;
+use super::super::types::{Attr, Caller, FileKind, Ino, ROOT, SetAttr, SetTime};
+use super::super::work::{Work, clear_setid};
+use super::super::{Result, View, ViewError};
+use super::create::is_dirty;
+use crate::tree::edit::{self, Found};
+use crate::tree::{Attrs, Time, Times};
+
+impl View {
+    /// Changes attributes. A new size given by path is committed at once; one given through a handle
+    /// with the next commit of the content.
+    ///
+    /// # Errors
+    /// [`ViewError::ReadOnly`]; [`ViewError::Stale`]; those of a commit.
+    pub fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
+        self.writable()?;
+        let inode = self.inode(ino)?;
+        let mut work = inode.work.lock();
+        let mut found = self.current(&inode, &mut work)?;
+        if let Some(size) = set.size {
+            self.set_size(&inode, &mut work, &found, size, caller)?;
+            if set.fh.is_none() {
+                self.commit_work(&inode, &mut work)?;
+            }
+            found = self.current(&inode, &mut work)?;
+        }
+        let now = self.time();
+        if changes_attrs(set) {
+            // What was written moves mtime before it is set to something else.
+            if !work.pending && is_dirty(&work) && !work.orphan {
+                self.commit_work(&inode, &mut work)?;
+                found = self.current(&inode, &mut work)?;
+            }
+            self.change_attrs(&inode, &mut work, &found, &mut |found, pending| {
+                let mut attrs = found.entry.attrs();
+                let mut owner = self.owner_of(&found.entry);
+                let mut times = edit::times_of(&found.entry, found.stamp);
+                if let Some(mode) = set.mode {
+                    owner.mode = mode & 0o7777;
+                    super::xattr::mode_to_acl(&mut attrs, owner.mode);
+                }
+                if set.uid.is_some() || set.gid.is_some() {
+                    owner.uid = set.uid.unwrap_or(owner.uid);
+                    owner.gid = set.gid.unwrap_or(owner.gid);
+                    attrs.xattrs.remove("security.capability".as_bytes());
+                }
+                attrs.owner = Some(owner);
+                let is_file = special::kind(&found.entry.node).0 != FileKind::Dir;
+                if (set.uid.is_some() || set.gid.is_some()) && set.mode.is_none() && is_file {
+                    clear_setid(&mut attrs);
+                }
+                if let Some(t) = set.atime {
+                    attrs.atime = Some(at(t, now));
+                }
+                if let Some(t) = set.mtime {
+                    times.mtime = at(t, now);
+                }
+                times.ctime = now;
+                attrs.times = Some(times);
+                if pending && set.mtime.is_none() {
+                    attrs.times = Some(Times { ctime: now, ..times });
+                }
+                Ok(attrs)
+            })?;
+            if set.mtime.is_some() {
+                work.mtime = None;
+            }
+        }
+        let found = self.current(&inode, &mut work)?;
+        self.attr_of_work(&inode, &work, &found.entry, found.stamp)
+    }
+
+    fn set_size(&self, inode: &Arc<Inode>, work: &mut Work, found: &Found, size: u64, caller: &Caller) -> Result<()> {
+        match special::kind(&found.entry.node).0 {
+            FileKind::File => {}
+            FileKind::Dir => return Err(ViewError::IsDirectory { ino: inode.ino }),
+            _ => return Err(ViewError::invalid("size", "only files have one")),
+        }
+        if work.buffer.is_none() {
+            self.load(inode, work, found.clone())?;
+        }
+        work.kill |= caller.uid != 0;
+        self.resize(inode, work, size)
+    }
+
+    /// Changes the attributes of an inode: of the working copy where only that has them, else in one
+    /// commit.
+    pub(super) fn change_attrs(
+        &self,
+        inode: &Arc<Inode>,
+        work: &mut Work,
+        found: &Found,
+        change: &mut dyn FnMut(&Found, bool) -> Result<Attrs>,
+    ) -> Result<()> {
+        if work.pending || work.orphan {
+            let attrs = change(found, true)?;
+            if let Some(entry) = &mut work.entry {
+                entry.set_attrs(attrs);
+            }
+            return Ok(());
+        }
+        let ino = inode.ino;
+        let found = self.transact(|tx| {
+            let path = self.path(ino)?;
+            let mut found = tx.find(&path)?.ok_or(ViewError::Stale { ino })?;
+            let attrs = change(&found, false)?;
+            tx.set_attrs(path.clone().into(), attrs.clone())?;
+            found.entry.set_attrs(attrs);
+            let table = Arc::clone(&self.table);
+            tx.require(move || ino == ROOT || table.path(ino).as_ref() == Some(&path));
+            Ok(found)
+        })?;
+        if let Some(entry) = &mut work.entry {
+            entry.attrs = found.entry.attrs;
+        }
+        Ok(())
+    }
+}
+
+fn changes_attrs(set: &SetAttr) -> bool {
+    set.mode.is_some() || set.uid.is_some() || set.gid.is_some() || set.atime.is_some() || set.mtime.is_some()
+}
+
+fn at(time: SetTime, now: Time) -> Time {
+    match time {
+        SetTime::Now => now,
+        SetTime::At(t) => t,
+    }
+}

@@ -1,0 +1,290 @@
+//! The inodes that the kernel knows, and their names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use super::inode::{Inode, Place};
+use super::types::{Ino, ROOT};
+use super::work::Work;
+use crate::tree::Time;
+use crate::value::Key;
+
+/// Inodes by number and by place.
+#[derive(Debug)]
+pub struct Table(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    inodes: HashMap<Ino, Arc<Inode>>,
+    /// What is known of each directory.
+    names: HashMap<Ino, BTreeMap<Key, Ino>>,
+    /// Names that were created and are not committed yet, with the time of creation.
+    pending: HashMap<Ino, BTreeMap<Key, (Ino, Time)>>,
+}
+
+impl State {
+    fn unname(&mut self, place: &Place, ino: Ino) {
+        if let Some(names) = self.names.get_mut(&place.parent) {
+            if names.get(&place.key) == Some(&ino) {
+                names.remove(&place.key);
+            }
+            if names.is_empty() {
+                self.names.remove(&place.parent);
+            }
+        }
+        self.unpend(place);
+    }
+
+    fn unpend(&mut self, place: &Place) {
+        if let Some(pending) = self.pending.get_mut(&place.parent) {
+            pending.remove(&place.key);
+            if pending.is_empty() {
+                self.pending.remove(&place.parent);
+            }
+        }
+    }
+
+    fn path(&self, ino: Ino) -> Option<Vec<Key>> {
+        let mut keys = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            let place = self.inodes.get(&at)?.place.lock().clone()?;
+            keys.push(place.key);
+            at = place.parent;
+        }
+        keys.reverse();
+        Some(keys)
+    }
+}
+
+impl Table {
+    /// A table with the root directory.
+    pub fn new() -> Self {
+        let mut state = State::default();
+        state.inodes.insert(ROOT, Arc::new(Inode::new(ROOT, None, Work::default())));
+        Self(Mutex::new(state))
+    }
+
+    /// The inode with a number.
+    pub fn get(&self, ino: Ino) -> Option<Arc<Inode>> {
+        self.0.lock().inodes.get(&ino).cloned()
+    }
+
+    /// The path of an inode; `None` if it has no name any more.
+    pub fn path(&self, ino: Ino) -> Option<Vec<Key>> {
+        self.0.lock().path(ino)
+    }
+
+    /// The inode at a place, if the kernel knows one there.
+    pub fn at(&self, parent: Ino, key: &Key) -> Option<Arc<Inode>> {
+        let state = self.0.lock();
+        let ino = state.names.get(&parent)?.get(key)?;
+        state.inodes.get(ino).cloned()
+    }
+
+    /// The inode at a place, making one with the number `ino` if none is known there, and counting a
+    /// kernel reference if asked to. A number that is taken by another place is replaced.
+    pub fn enter(&self, parent: Ino, key: &Key, ino: Ino, count: bool) -> Arc<Inode> {
+        let mut state = self.0.lock();
+        let known = state.names.get(&parent).and_then(|n| n.get(key)).copied();
+        let inode = match known.and_then(|ino| state.inodes.get(&ino)).cloned() {
+            Some(inode) => inode,
+            None => {
+                let mut ino = ino;
+                while state.inodes.contains_key(&ino) {
+                    ino = super::inode::other_ino(ino);
+                }
+                let place = Place { parent, key: key.clone() };
+                let inode = Arc::new(Inode::new(ino, Some(place), Work::default()));
+                state.inodes.insert(ino, Arc::clone(&inode));
+                state.names.entry(parent).or_default().insert(key.clone(), ino);
+                inode
+            }
+        };
+        if count {
+            inode.lookups.fetch_add(1, Ordering::AcqRel);
+        }
+        inode
+    }
+
+    /// The number that the inode at a place has or would get.
+    pub fn number(&self, parent: Ino, key: &Key, ino: Ino) -> Ino {
+        let state = self.0.lock();
+        let known = state.names.get(&parent).and_then(|n| n.get(key)).copied();
+        known.unwrap_or(ino)
+    }
+
+    /// Adds a newly created file whose name is not committed yet; gives `None` if the place is taken.
+    pub fn create(&self, parent: Ino, key: &Key, ino: Ino, work: Work, time: Time) -> Option<Arc<Inode>> {
+        let mut state = self.0.lock();
+        if state.names.get(&parent).is_some_and(|n| n.contains_key(key)) || state.inodes.contains_key(&ino) {
+            return None;
+        }
+        let place = Place { parent, key: key.clone() };
+        let inode = Arc::new(Inode::new(ino, Some(place), work));
+        inode.lookups.store(1, Ordering::Release);
+        state.inodes.insert(ino, Arc::clone(&inode));
+        state.names.entry(parent).or_default().insert(key.clone(), ino);
+        state.pending.entry(parent).or_default().insert(key.clone(), (ino, time));
+        Some(inode)
+    }
+
+    /// The name of an inode is committed.
+    pub fn committed(&self, inode: &Inode) {
+        let mut state = self.0.lock();
+        let place = inode.place.lock().clone();
+        if let Some(place) = place {
+            state.unpend(&place);
+        }
+    }
+
+    /// Names of a directory that are not committed yet, after a key, with their inodes.
+    pub fn pending(&self, parent: Ino) -> Vec<(Key, Arc<Inode>)> {
+        let state = self.0.lock();
+        let names = state.pending.get(&parent);
+        names
+            .into_iter()
+            .flatten()
+            .filter_map(|(k, (ino, _))| Some((k.clone(), Arc::clone(state.inodes.get(ino)?))))
+            .collect()
+    }
+
+    /// When the last name was created in a directory that is not committed yet.
+    pub fn pending_time(&self, parent: Ino) -> Option<Time> {
+        let state = self.0.lock();
+        state.pending.get(&parent)?.values().map(|(_, t)| *t).max()
+    }
+
+    /// The inode has no name any more.
+    pub fn unlink(&self, inode: &Inode) {
+        let mut state = self.0.lock();
+        let place = inode.place.lock().take();
+        if let Some(place) = place {
+            state.unname(&place, inode.ino);
+        }
+        drop_if_unused(&mut state, inode);
+    }
+
+    /// What is known at `from` is at `to` now; what was known there has no name any more.
+    pub fn rename(&self, from: &Place, to: &Place) {
+        let mut state = self.0.lock();
+        let moved = state.names.get(&from.parent).and_then(|n| n.get(&from.key)).copied();
+        let gone = state.names.get(&to.parent).and_then(|n| n.get(&to.key)).copied();
+        if let Some(inode) = gone.and_then(|ino| state.inodes.get(&ino)).cloned() {
+            *inode.place.lock() = None;
+            state.unname(to, inode.ino);
+            drop_if_unused(&mut state, &inode);
+        }
+        if let Some(inode) = moved.and_then(|ino| state.inodes.get(&ino)).cloned() {
+            state.unname(from, inode.ino);
+            *inode.place.lock() = Some(to.clone());
+            state.names.entry(to.parent).or_default().insert(to.key.clone(), inode.ino);
+        }
+    }
+
+    /// What is known at two places changes places.
+    pub fn exchange(&self, a: &Place, b: &Place) {
+        let mut state = self.0.lock();
+        let at = |state: &State, p: &Place| state.names.get(&p.parent).and_then(|n| n.get(&p.key)).copied();
+        let (ino_a, ino_b) = (at(&state, a), at(&state, b));
+        for (ino, from) in [(ino_a, a), (ino_b, b)] {
+            if let Some(ino) = ino {
+                state.unname(from, ino);
+            }
+        }
+        for (ino, to) in [(ino_a, b), (ino_b, a)] {
+            if let Some(inode) = ino.and_then(|ino| state.inodes.get(&ino)).cloned() {
+                *inode.place.lock() = Some(to.clone());
+                state.names.entry(to.parent).or_default().insert(to.key.clone(), inode.ino);
+            }
+        }
+    }
+
+    /// The names in a directory have other keys now.
+    pub fn rekey(&self, parent: Ino, f: fn(&Key) -> Option<Key>) {
+        let mut state = self.0.lock();
+        let Some(names) = state.names.remove(&parent) else { return };
+        let names: BTreeMap<Key, Ino> = names.into_iter().map(|(k, ino)| (f(&k).unwrap_or(k), ino)).collect();
+        for (key, ino) in &names {
+            if let Some(inode) = state.inodes.get(ino) {
+                *inode.place.lock() = Some(Place { parent, key: key.clone() });
+            }
+        }
+        state.names.insert(parent, names);
+    }
+
+    /// The kernel gives back references.
+    pub fn forget(&self, ino: Ino, n: u64) {
+        let mut state = self.0.lock();
+        let Some(inode) = state.inodes.get(&ino).cloned() else { return };
+        let before = inode.lookups.load(Ordering::Acquire);
+        inode.lookups.store(before.saturating_sub(n), Ordering::Release);
+        drop_if_unused(&mut state, &inode);
+    }
+
+    /// A handle was closed.
+    pub fn closed(&self, inode: &Inode) {
+        let mut state = self.0.lock();
+        inode.handles.fetch_sub(1, Ordering::AcqRel);
+        drop_if_unused(&mut state, inode);
+    }
+
+    /// Everything known at and below a path, the top first.
+    pub fn below(&self, path: &[Key]) -> Vec<Arc<Inode>> {
+        let state = self.0.lock();
+        let mut at = ROOT;
+        for key in path {
+            match state.names.get(&at).and_then(|n| n.get(key)) {
+                Some(ino) => at = *ino,
+                None => return Vec::new(),
+            }
+        }
+        let mut found = Vec::new();
+        let mut open = vec![at];
+        while let Some(ino) = open.pop() {
+            found.extend(state.inodes.get(&ino).cloned());
+            open.extend(state.names.get(&ino).into_iter().flatten().map(|(_, child)| *child));
+        }
+        found
+    }
+
+    /// The inode of the deepest directory on a path that is known, and whether it is the whole path.
+    pub fn known(&self, path: &[Key]) -> Option<Ino> {
+        let state = self.0.lock();
+        let mut at = ROOT;
+        for key in path {
+            at = *state.names.get(&at)?.get(key)?;
+        }
+        Some(at)
+    }
+}
+
+/// Forgets an inode that nobody knows any more and that has nothing to commit.
+fn drop_if_unused(state: &mut State, inode: &Inode) {
+    let used = inode.ino == ROOT
+        || inode.lookups.load(Ordering::Acquire) > 0
+        || inode.handles.load(Ordering::Acquire) > 0
+        || state.names.contains_key(&inode.ino);
+    if used {
+        return;
+    }
+    let place = inode.place.lock().clone();
+    if let Some(place) = place {
+        let pending = state.pending.get(&place.parent).is_some_and(|p| p.contains_key(&place.key));
+        if pending {
+            return;
+        }
+        state.unname(&place, inode.ino);
+        let parent = state.inodes.get(&place.parent).cloned();
+        state.inodes.remove(&inode.ino);
+        // A directory is kept while something in it is known.
+        if let Some(parent) = parent {
+            drop_if_unused(state, &parent);
+        }
+    } else {
+        state.inodes.remove(&inode.ino);
+    }
+}

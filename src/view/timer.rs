@@ -1,0 +1,72 @@
+//! Commits what programs leave open: a written file at most a few seconds after the write.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::inode::Inode;
+use super::types::Ino;
+use super::{Result, View, ViewError};
+
+/// A change waits at most this long for its commit.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the timer looks.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Inodes with something to commit.
+#[derive(Debug, Default)]
+pub struct Dirty(Mutex<HashMap<Ino, (Arc<Inode>, Instant)>>);
+
+impl Dirty {
+    /// The inode has something to commit since now, or since before.
+    pub fn add(&self, inode: &Arc<Inode>) {
+        let mut dirty = self.0.lock();
+        dirty.entry(inode.ino).or_insert_with(|| (Arc::clone(inode), Instant::now()));
+    }
+
+    /// The inode has nothing to commit.
+    pub fn remove(&self, ino: Ino) {
+        self.0.lock().remove(&ino);
+    }
+
+    /// All inodes with something to commit.
+    pub fn take_all(&self) -> Vec<Arc<Inode>> {
+        self.0.lock().drain().map(|(_, (inode, _))| inode).collect()
+    }
+
+    /// Those whose time has come; they wait anew if they stay dirty.
+    fn due(&self) -> Vec<Arc<Inode>> {
+        let mut dirty = self.0.lock();
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (inode, since) in dirty.values_mut() {
+            if now.duration_since(*since) >= PATIENCE {
+                *since = now;
+                due.push(Arc::clone(inode));
+            }
+        }
+        due
+    }
+}
+
+/// Starts the timer of a view; it ends with the view.
+pub fn start(view: &Arc<View>) -> Result<()> {
+    let weak: Weak<View> = Arc::downgrade(view);
+    std::thread::Builder::new()
+        .name("kfs-commit".to_owned())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(TICK);
+                let Some(view) = weak.upgrade() else { return };
+                for inode in view.dirty.due() {
+                    if let Err(e) = view.commit(&inode) {
+                        tracing::warn!(ino = inode.ino, error = %e, "a file could not be committed; trying again");
+                    }
+                }
+            }
+        })
+        .map_err(|e| ViewError::io("starting the commit thread", e))?;
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Types of entries: what a file's bytes are parsed as.
+
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::render::{self, RenderError, TypeName};
+use super::special;
+use super::types::FileKind;
+use crate::tree::{Attrs, Content, Entry, Node, Pager, TreeError, content, convert};
+use crate::value::Value;
+
+/// Content up to this many bytes may be classed as text.
+pub const MAX_TEXT: u64 = 1 << 20;
+/// Content up to this many bytes is parsed as a declared type.
+pub const MAX_PARSED: u64 = 64 << 20;
+
+/// What bytes became at a commit.
+#[derive(Debug)]
+pub struct Typed {
+    /// The value.
+    pub node: Node,
+    /// Text whose bytes do not end with the view's newline.
+    pub bare: bool,
+    /// The bytes, where they differ from the printed value.
+    pub literal: Option<Vec<u8>>,
+    /// The declared type, where the value has another.
+    pub declared: Option<String>,
+}
+
+/// Why bytes were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TypingError {
+    /// They do not parse as the declared type, and the view is strict.
+    #[error(transparent)]
+    Parse(#[from] RenderError),
+    /// Too many bytes to parse.
+    #[error("{size} bytes are too many to be parsed as {wanted}; at most {MAX_PARSED} are possible")]
+    TooBig {
+        /// The declared type.
+        wanted: &'static str,
+        /// How many bytes.
+        size: u64,
+    },
+    /// Reading them failed.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// The bytes of a file's entry, and whether the view adds a newline to them.
+pub fn file_bytes(entry: &Entry, pager: &Pager) -> Result<(Content, bool), TreeError> {
+    let bare = entry.attrs.as_ref().is_some_and(|a| a.bare);
+    match &entry.node {
+        Node::Text(c) => Ok((c.clone(), !bare)),
+        Node::Bytes(c) => Ok((c.clone(), false)),
+        Node::Scalar(_) | Node::ScalarPage(_) => {
+            if let Some(literal) = entry.attrs.as_ref().and_then(|a| a.literal.as_deref()) {
+                return Ok((convert::from_bytes(literal), false));
+            }
+            let value = convert::to_value(&entry.node, pager)?;
+            Ok((convert::from_bytes(&render::render(&value, true, None)), false))
+        }
+        Node::Map(_) | Node::Vector(_) | Node::Ref(_) => Err(TreeError::malformed("a file", "it has no content")),
+    }
+}
+
+/// The type that new bytes of an entry are parsed as; `None` if they are classed.
+pub fn declared(entry: &Entry, pager: &Pager) -> Result<Option<TypeName>, TreeError> {
+    if let Some(name) = entry.attrs.as_ref().and_then(|a| a.declared.as_deref()) {
+        return Ok(name.parse().ok());
+    }
+    Ok(match &entry.node {
+        Node::Text(c) if c.len() >= MAX_TEXT => Some(TypeName::Text),
+        Node::Text(_) | Node::Map(_) | Node::Vector(_) | Node::Ref(_) => None,
+        Node::Bytes(c) if c.len() > MAX_TEXT => None,
+        Node::Bytes(c) => {
+            let bytes = content::read_all(c, pager)?;
+            (render::class(&bytes) == TypeName::Text).then_some(TypeName::Bytes)
+        }
+        Node::Scalar(v) => (special::kind(&entry.node).0 == FileKind::File).then(|| TypeName::of(v)),
+        Node::ScalarPage(_) => Some(TypeName::of(&convert::to_value(&entry.node, pager)?)),
+    })
+}
+
+/// The type of an entry's present value.
+pub fn present(node: &Node, pager: &Pager) -> Result<Option<TypeName>, TreeError> {
+    Ok(match node {
+        Node::Text(_) => Some(TypeName::Text),
+        Node::Bytes(_) => Some(TypeName::Bytes),
+        Node::Map(_) => Some(TypeName::Map),
+        Node::Vector(_) => Some(TypeName::Vector),
+        Node::Scalar(v) => (special::kind(node).0 == FileKind::File).then(|| TypeName::of(v)),
+        Node::ScalarPage(_) => Some(TypeName::of(&convert::to_value(node, pager)?)),
+        Node::Ref(_) => None,
+    })
+}
+
+/// Makes a value of a file's bytes.
+pub fn typed(
+    buffer: &Buffer,
+    declared: Option<TypeName>,
+    strict: bool,
+    infer: bool,
+    pager: &Pager,
+) -> Result<Typed, TypingError> {
+    let size = buffer.len();
+    let Some(wanted) = declared else {
+        if size > MAX_TEXT {
+            return bytes(buffer, None, pager);
+        }
+        let all = buffer.read_all(pager)?;
+        if infer {
+            return Ok(from_parsed(render::infer(&all), None));
+        }
+        return Ok(classed(&all, None));
+    };
+    match wanted {
+        TypeName::Bytes => return bytes(buffer, None, pager),
+        _ if size > MAX_PARSED => return Err(TypingError::TooBig { wanted: wanted.as_str(), size }),
+        _ => {}
+    }
+    let all = buffer.read_all(pager)?;
+    match render::parse_as(&all, wanted) {
+        Ok(parsed) => {
+            let own = TypeName::of(&parsed.value);
+            let declared = (own != wanted).then(|| wanted.as_str().to_owned());
+            Ok(from_parsed(parsed, declared))
+        }
+        Err(e) if strict => Err(e.into()),
+        Err(_) => Ok(classed(&all, Some(wanted.as_str().to_owned()))),
+    }
+}
+
+fn bytes(buffer: &Buffer, declared: Option<String>, pager: &Pager) -> Result<Typed, TypingError> {
+    let node = Node::Bytes(buffer.to_content(pager)?);
+    Ok(Typed { node, bare: false, literal: None, declared })
+}
+
+/// Text if it is short UTF-8, else bytes. Avoids the copies of a parse: most files come this way.
+fn classed(all: &[u8], declared: Option<String>) -> Typed {
+    if all.len() as u64 > MAX_TEXT || std::str::from_utf8(all).is_err() {
+        let node = Node::Bytes(convert::from_bytes(all));
+        return Typed { node, bare: false, literal: None, declared };
+    }
+    let (text, bare) = match all.strip_suffix(b"\n") {
+        Some(text) => (text, false),
+        None => (all, true),
+    };
+    Typed { node: Node::Text(convert::from_bytes(text)), bare, literal: None, declared }
+}
+
+fn from_parsed(parsed: render::ParsedContent, declared: Option<String>) -> Typed {
+    let bare = matches!(parsed.value, Value::Text(_)) && !parsed.newline;
+    let node = match parsed.value {
+        Value::Text(t) => Node::Text(convert::from_bytes(t.as_bytes())),
+        Value::Bytes(b) => Node::Bytes(convert::from_bytes(&b)),
+        other => Node::Scalar(Arc::new(other)),
+    };
+    Typed { node, bare, literal: parsed.literal, declared }
+}
+
+/// The name that `user.kfs.type` shows and lists: where classing the bytes would give another type.
+pub fn listed(entry: &Entry, pager: &Pager) -> Result<Option<&'static str>, TreeError> {
+    Ok(match &entry.node {
+        Node::Vector(_) => Some(TypeName::Vector.as_str()),
+        Node::Map(_) | Node::Ref(_) => None,
+        _ => match declared(entry, pager)? {
+            // Text that is declared text and would be classed as text says nothing new.
+            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if c.len() + 1 <= MAX_TEXT) => None,
+            other => other.map(TypeName::as_str),
+        },
+    })
+}
+
+/// The attributes of a file after its bytes became a value.
+pub fn apply(typed: &Typed, attrs: &mut Attrs) {
+    attrs.bare = typed.bare;
+    attrs.literal.clone_from(&typed.literal);
+    attrs.declared.clone_from(&typed.declared);
+}
+

@@ -1,0 +1,78 @@
+//! Writes through the API, or another view, as this view's kernel must hear of them.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use super::inode::Inode;
+use super::names::{NameContext, name_of};
+use super::table::Table;
+use super::types::{Invalidate, ROOT};
+use crate::store::Observer;
+use crate::tree::Op;
+use crate::value::Key;
+
+/// Hears of commits. It is called with the store's commit lock held, so it only marks inodes and
+/// queues what the kernel is told.
+pub struct Watch {
+    origin: u64,
+    table: Arc<Table>,
+    kernel: Arc<OnceLock<Box<dyn Invalidate>>>,
+}
+
+impl Watch {
+    /// Watches on behalf of the view `origin`.
+    pub fn new(origin: u64, table: Arc<Table>, kernel: Arc<OnceLock<Box<dyn Invalidate>>>) -> Self {
+        Self { origin, table, kernel }
+    }
+
+    fn changed(&self, path: &[Key]) {
+        for inode in self.table.below(path) {
+            self.replaced(&inode);
+        }
+        let (Some((key, above)), Some(kernel)) = (path.split_last(), self.kernel.get()) else { return };
+        // The listing and times of the directory above, if the kernel knows it, and the name.
+        let Some(parent) = self.table.known(above) else { return };
+        kernel.inode(parent);
+        let contexts = if above.is_empty() {
+            [NameContext::Root, NameContext::Root]
+        } else {
+            [NameContext::Map, NameContext::Vector]
+        };
+        for context in contexts {
+            kernel.entry(parent, &name_of(key, context));
+        }
+    }
+
+    fn replaced(&self, inode: &Arc<Inode>) {
+        if inode.ino == ROOT {
+            return;
+        }
+        let place = inode.place();
+        if inode.is_open() && inode.writers.load(Ordering::Acquire) == 0 {
+            // Who reads keeps what was opened; the path gets a new inode.
+            inode.detached.store(true, Ordering::Release);
+            self.table.unlink(inode);
+        } else {
+            inode.replaced.store(true, Ordering::Release);
+            if let Some(kernel) = self.kernel.get() {
+                kernel.inode(inode.ino);
+            }
+        }
+        if let (Some(place), Some(kernel)) = (place, self.kernel.get()) {
+            for context in [NameContext::Map, NameContext::Vector] {
+                kernel.entry(place.parent, &name_of(&place.key, context));
+            }
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn committed(&self, origin: u64, _seq: u64, ops: &[Op]) {
+        if origin == self.origin {
+            return;
+        }
+        for op in ops {
+            self.changed(op.path());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! One process at a time has the embedded storage open.
+
+use std::time::{Duration, Instant};
+
+use konserve_fs::backend::BackendError;
+use konserve_fs::backend::embedded::{Access, Embedded};
+
+use crate::kill::Child;
+use crate::storages::create;
+
+#[test]
+fn a_second_opener_is_told_the_holder() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir));
+    let mut child = Child::start("hold", dir.path());
+    assert_eq!(child.line().as_deref(), Some("ready"));
+    for access in [Access::Read, Access::ReadWrite] {
+        let outcome = Embedded::open(dir.path(), access, Duration::ZERO);
+        let Err(BackendError::LockHeld { pid, path }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(pid, Some(child.id()));
+        assert_eq!(path, dir.path().join("kfs.lock"));
+    }
+    child.kill();
+}
+
+#[test]
+fn an_opener_waits_for_a_holder_that_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = create(&dir);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            Embedded::open(dir.path(), Access::ReadWrite, Duration::from_secs(30)).unwrap();
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        drop(holder);
+    });
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_killed_holder_holds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir));
+    let mut child = Child::start("hold", dir.path());
+    assert_eq!(child.line().as_deref(), Some("ready"));
+    child.kill();
+    Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO).unwrap();
+}

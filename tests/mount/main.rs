@@ -1,0 +1,40 @@
+//! Tests on real mounts, driving the built `kfs` and the kernel.
+//!
+//! They need `/dev/fuse`, the programs named in [`program::TOOLS`], and a directory for temporary
+//! files with `user.*` attributes; some need root. What is missing fails the test that needs it
+//! and says so: nothing is skipped. Long runs are asked for by environment variables:
+//! `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_SEED` (repeats a run).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod backup;
+mod bad_damage;
+mod bad_input;
+mod bad_mount;
+mod basics;
+mod concurrency;
+mod crash;
+mod engine;
+mod errno;
+mod files;
+mod harness;
+mod load;
+mod looking;
+mod names;
+mod operations;
+mod program;
+mod random;
+mod raw;
+mod table;
+mod times;
+mod tree;
+mod types;
+mod typing;
+mod users;
+mod visibility;
