@@ -348,7 +348,7 @@ fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
             if empty {
                 StoreError::Missing { location }
             } else {
-                StoreError::NotAStore { location, reason: "the directory holds no engine of a store".to_owned() }
+                StoreError::NotAStore { location, reason: "the directory holds other things and no store".to_owned() }
             }
         }
         Ok(_) => StoreError::NotAStore { location, reason: "it is no directory".to_owned() },
