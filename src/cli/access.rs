@@ -3,12 +3,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::unistd::{getegid, geteuid};
+
 use super::error::CliError;
 use super::execute::execute;
+use super::holder::Holder;
 use super::place::{Place, StoreAt};
 use super::remote::Remote;
 use super::request::{Request, Response};
+use crate::fuse::EntryDefaults;
 use crate::store::{ConnectOptions, Location, Store, StoreError};
+use crate::view::ViewOptions;
 
 /// How long to wait for another command, or for a daemon that starts or ends.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +33,7 @@ pub enum Use {
 #[derive(Debug)]
 pub enum Access {
     /// This process holds it.
-    Own(Store),
+    Own(Box<Holder>),
     /// The daemon of its mount does.
     Daemon(Remote),
 }
@@ -59,7 +64,7 @@ impl Access {
                 return Ok(Self::Daemon(daemon));
             }
             match Store::connect(location, &options) {
-                Ok(store) => return Ok(Self::Own(store)),
+                Ok(store) => return Ok(Self::Own(Box::new(Holder::new(store, own_options())))),
                 Err(StoreError::InUse { .. }) if Instant::now() < give_up => {
                     if let Some(daemon) = Remote::search(location) {
                         return Ok(Self::Daemon(daemon));
@@ -77,7 +82,7 @@ impl Access {
     /// Why it was not done.
     pub(super) fn call(&mut self, request: Request) -> Result<Response, CliError> {
         match self {
-            Self::Own(store) => execute(store, &request),
+            Self::Own(holder) => execute(holder, &request),
             Self::Daemon(daemon) => daemon.call(&request),
         }
     }
@@ -99,7 +104,7 @@ impl Access {
     /// What kept the store from being released in good order.
     pub(super) fn close(self) -> Result<(), CliError> {
         match self {
-            Self::Own(store) => Ok(store.release()?),
+            Self::Own(holder) => holder.release(),
             Self::Daemon(_) => Ok(()),
         }
     }
@@ -110,5 +115,18 @@ impl Access {
             "the daemon",
             "gave an answer that this kfs does not understand; are both of one version?",
         )
+    }
+}
+
+/// How entries without attributes are seen where no mount says it: as a mount without options would
+/// show them.
+fn own_options() -> ViewOptions {
+    let entries = EntryDefaults::default();
+    ViewOptions {
+        uid: geteuid().as_raw(),
+        gid: getegid().as_raw(),
+        file_mode: entries.file_mode(),
+        dir_mode: entries.dir_mode(),
+        ..ViewOptions::default()
     }
 }

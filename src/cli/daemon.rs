@@ -10,6 +10,7 @@ use nix::unistd::{getegid, geteuid};
 use super::beacon::Beacon;
 use super::error::CliError;
 use super::execute::{execute, status};
+use super::holder::Holder;
 use super::place::Bytes;
 use super::remote::Remote;
 use super::request::{Request, Response};
@@ -18,7 +19,7 @@ use super::socket::{Server, SocketError};
 use super::wire;
 use crate::fuse::{Invalidator, MountOptions, Session, mounts};
 use crate::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
-use crate::view::{View, ViewError, ViewOptions};
+use crate::view::{View, ViewOptions};
 
 /// How long a holder of the store may take to let go.
 const HANDOVER: Duration = Duration::from_secs(10);
@@ -48,7 +49,11 @@ impl Daemon {
         on_ready: impl FnOnce(uuid::Uuid) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
         let store = self.connect()?;
-        let view = View::new(store.clone(), self.view_options()).map_err(|e| self.failed(e))?;
+        let view =
+            View::new(store.clone(), self.view_options()).map_err(|source| CliError::View {
+                path: self.location.to_string(),
+                source,
+            })?;
         let served = self.serve(&store, &view, signals, on_ready);
         view.shutdown();
         drop(view);
@@ -126,7 +131,7 @@ impl Daemon {
         let location = store.location().to_string();
         self.options.fsname.get_or_insert_with(|| location.clone());
         let commands = Arc::new(Commands {
-            store: store.clone(),
+            holder: Holder::new(store.clone(), self.view_options()),
             invalidator: OnceLock::new(),
             point: super::place::absolute(&self.point),
         });
@@ -157,21 +162,18 @@ impl Daemon {
                 stopper.stop();
             }
         });
+        commands.holder.shut_down();
         tracing::info!(%location, "unmounted");
         match failure {
             Some(error) => Err(error),
             None => Ok(served?),
         }
     }
-
-    fn failed(&self, error: ViewError) -> CliError {
-        CliError::failed(self.location.to_string(), error.to_string())
-    }
 }
 
 /// What answers commands.
 struct Commands {
-    store: Store,
+    holder: Holder,
     /// Once it is mounted.
     invalidator: OnceLock<Invalidator>,
     point: PathBuf,
@@ -181,12 +183,12 @@ impl Commands {
     fn answer(&self, message: &[u8]) -> Vec<u8> {
         wire::answer(message, |request| match request {
             Request::Status => {
-                let mut status = status(&self.store);
+                let mut status = status(self.holder.store());
                 status.mountpoint = Some(Bytes(self.point.as_os_str().as_bytes().to_vec()));
                 Ok(Response::Status(Box::new(status)))
             }
             request => {
-                let response = execute(&self.store, request);
+                let response = execute(&self.holder, request);
                 // The mount shows the change when the command returns.
                 if let Some(Err(error)) = self
                     .invalidator

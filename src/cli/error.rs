@@ -6,6 +6,7 @@ use super::exit::Exit;
 use crate::fuse::{MountError, OptionError};
 use crate::store::StoreError;
 use crate::value::TextError;
+use crate::view::ViewError;
 
 /// A command that failed.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,14 @@ pub enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
+    /// An operation on files of a store failed.
+    #[error("{path}: {source}")]
+    View {
+        /// The file.
+        path: String,
+        /// What happened.
+        source: ViewError,
+    },
     /// Mounting or unmounting failed.
     #[error(transparent)]
     Mount(#[from] MountError),

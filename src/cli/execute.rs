@@ -1,20 +1,24 @@
 //! Answering requests, in the daemon and in a command that holds the store itself: one way for both.
 
 use super::error::CliError;
+use super::holder::Holder;
 use super::request::{Request, Response, Status};
-use super::{cp, get, info, ls, mv, put, rm, update};
+use super::{cp, files, get, info, ls, mv, put, rm, update};
 use crate::store::Store;
 
 /// Does what is asked.
 ///
 /// # Errors
 /// Why it was not done; nothing has changed then.
-pub fn execute(store: &Store, request: &Request) -> Result<Response, CliError> {
+pub fn execute(holder: &Holder, request: &Request) -> Result<Response, CliError> {
+    let store = holder.store();
     match request {
         Request::Status => Ok(Response::Status(Box::new(status(store)))),
         Request::List { path, after, limit } => ls::list(store, path, after.clone(), *limit),
         Request::Info { path } => Ok(Response::Entry(Box::new(info::describe(store, path)?))),
         Request::Get { path } => get::value(store, path),
+        Request::GetKey { key } => get::value_of(store, key),
+        Request::PutKey { key, value } => put::put_key(store, key, value),
         Request::Put {
             path,
             value,
@@ -25,6 +29,7 @@ pub fn execute(store: &Store, request: &Request) -> Result<Response, CliError> {
         Request::Move { from, to, over } => mv::rename(store, from, to, *over),
         Request::Exchange { a, b } => mv::exchange(store, a, b),
         Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
+        Request::Files(request) => files::answer(holder, request),
     }
 }
 

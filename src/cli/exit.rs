@@ -11,6 +11,7 @@ use crate::fuse::MountError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
+use crate::view::ViewError;
 
 /// The table as `kfs --help` shows it.
 pub const TABLE: &str = "\
@@ -100,6 +101,7 @@ impl Exit {
             CliError::Unsupported { .. } => Self::Unsupported,
             CliError::Failed { .. } => Self::Failed,
             CliError::Store(error) => store(error),
+            CliError::View { source, .. } => view(source),
             CliError::Mount(error) => mount(error),
             CliError::Io { source, .. } => system(source),
             CliError::Passed { exit, .. } => *exit,
@@ -206,6 +208,40 @@ fn mount(error: &MountError) -> Exit {
         MountError::NotMounted { .. } => Exit::NotFound,
         MountError::Device { .. } | MountError::NoHelper { .. } => Exit::Unsupported,
         MountError::Helper { .. } => Exit::Failed,
+    }
+}
+
+fn view(error: &ViewError) -> Exit {
+    match error {
+        ViewError::NotFound { .. }
+        | ViewError::NoAttribute { .. }
+        | ViewError::NothingThere { .. } => Exit::NotFound,
+        ViewError::Exists { .. }
+        | ViewError::AttributeExists { .. }
+        | ViewError::NotDirectory { .. }
+        | ViewError::IsDirectory { .. }
+        | ViewError::NotEmpty { .. }
+        | ViewError::NameTooLong { .. }
+        | ViewError::Invalid { .. }
+        | ViewError::CrossDevice { .. }
+        | ViewError::TooBig { .. }
+        | ViewError::AttributeTooBig { .. }
+        | ViewError::Range { .. }
+        | ViewError::TooManyLinks { .. } => Exit::Refused,
+        ViewError::NotPermitted { .. }
+        | ViewError::AccessDenied { .. }
+        | ViewError::ReadOnly { .. } => Exit::Denied,
+        ViewError::NoSpace { .. } => Exit::NoSpace,
+        ViewError::NotSupported { .. } => Exit::Unsupported,
+        ViewError::Busy { .. } => Exit::InUse,
+        ViewError::Damaged { .. } => Exit::Damaged,
+        ViewError::Stale { .. }
+        | ViewError::BadHandle { .. }
+        | ViewError::TimedOut { .. }
+        | ViewError::Io { .. }
+        | ViewError::TooManyOpen { .. }
+        | ViewError::WouldBlock { .. }
+        | ViewError::ShuttingDown => Exit::Failed,
     }
 }
 

@@ -11,7 +11,7 @@ use super::place::{Bytes, NamePath, Place};
 use super::request::{Request, Response};
 use super::resolve::resolve;
 use crate::store::Store;
-use crate::value::{Value, cbor};
+use crate::value::{Key, Value, cbor};
 
 /// Print a value, as EDN if nothing else is said.
 #[derive(Debug, Args)]
@@ -63,4 +63,19 @@ pub fn value(store: &Store, path: &NamePath) -> Result<Response, CliError> {
     let keys = resolve(store, path)?;
     let value = store.get_in(&keys)?.ok_or_else(|| nothing(path))?;
     Ok(Response::Value(Bytes(cbor::encode(&value))))
+}
+
+/// Answers [`Request::GetKey`].
+pub fn value_of(store: &Store, key: &Bytes) -> Result<Response, CliError> {
+    let key = key_of(key)?;
+    let value = store
+        .get(&key)?
+        .ok_or_else(|| CliError::not_found(key.to_string(), "nothing is there"))?;
+    Ok(Response::Value(Bytes(cbor::encode(&value))))
+}
+
+/// A key that travelled.
+pub(super) fn key_of(bytes: &Bytes) -> Result<Key, CliError> {
+    Key::from_bytes(&bytes.0)
+        .map_err(|e| CliError::failed("a key that another process sent", e.to_string()))
 }

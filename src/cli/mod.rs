@@ -12,12 +12,20 @@ mod content;
 mod cp;
 mod daemon;
 mod destroy;
+mod document;
+mod edit;
 mod entry;
 mod error;
 mod execute;
 mod exit;
+mod export;
+mod export_tree;
+mod files;
 pub mod frame;
 mod get;
+mod holder;
+mod import;
+mod import_tree;
 mod info;
 mod init;
 pub mod log;
@@ -28,6 +36,7 @@ mod notify;
 mod output;
 mod place;
 pub mod places;
+mod progress;
 mod put;
 mod remote;
 mod request;
@@ -73,10 +82,13 @@ enum Verb {
     Ls(ls::Ls),
     Get(get::Get),
     Put(put::Put),
+    Edit(edit::Edit),
     Cp(cp::Cp),
     Mv(mv::Mv),
     Rm(rm::Rm),
     Info(info::Info),
+    Import(import::Import),
+    Export(export::Export),
     Destroy(destroy::Destroy),
     #[command(hide = true)]
     Update(update::Update),
@@ -108,10 +120,13 @@ fn run(verb: Verb, out: &mut Output) -> Result<(), CliError> {
         Verb::Ls(verb) => verb.run(out),
         Verb::Get(verb) => verb.run(out),
         Verb::Put(verb) => verb.run(out),
+        Verb::Edit(verb) => verb.run(out),
         Verb::Cp(verb) => verb.run(out),
         Verb::Mv(verb) => verb.run(out),
         Verb::Rm(verb) => verb.run(out),
         Verb::Info(verb) => verb.run(out),
+        Verb::Import(verb) => verb.run(out),
+        Verb::Export(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),
         Verb::Update(verb) => verb.run(out),
         Verb::Version(verb) => verb.run(out),

@@ -5,7 +5,7 @@ use clap::Args;
 use super::access::{Access, Use};
 use super::content::Input;
 use super::error::CliError;
-use super::get::decode;
+use super::get::{decode, key_of};
 use super::output::Output;
 use super::place::{Bytes, NamePath, Place};
 use super::request::{Expect, Request, Response};
@@ -93,5 +93,11 @@ pub fn put(
             _ => tx.assoc_in(&keys, &value),
         }
     })?;
+    Ok(Response::Done)
+}
+
+/// Answers [`Request::PutKey`].
+pub fn put_key(store: &Store, key: &Bytes, value: &Bytes) -> Result<Response, CliError> {
+    store.assoc(&key_of(key)?, &decode(value)?)?;
     Ok(Response::Done)
 }

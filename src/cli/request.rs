@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::entry::EntryInfo;
 use super::exit::Exit;
+use super::files::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
 
 /// One thing to do with a store. Values travel as canonical CBOR.
@@ -30,6 +31,18 @@ pub enum Request {
     Get {
         /// Where.
         path: NamePath,
+    },
+    /// The value of a top-level key. → [`Response::Value`]
+    GetKey {
+        /// The key: canonical CBOR.
+        key: Bytes,
+    },
+    /// Puts a value under a top-level key. → [`Response::Done`]
+    PutKey {
+        /// The key: canonical CBOR.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
     },
     /// Puts a value. → [`Response::Done`]
     Put {
@@ -77,6 +90,8 @@ pub enum Request {
         /// Also a directory with entries.
         recursive: bool,
     },
+    /// Something with files and directories, as the mount shows them.
+    Files(FileRequest),
 }
 
 /// What a write requires of the value that it replaces.
@@ -119,8 +134,12 @@ pub enum Response {
     },
     /// An entry.
     Entry(Box<EntryInfo>),
-    /// A value.
+    /// A value, or bytes of a file.
     Value(Bytes),
+    /// A file or directory.
+    File(Box<FileFacts>),
+    /// Done but for these extended attributes.
+    Refused(Vec<Bytes>),
 }
 
 /// Who holds a store.

@@ -34,7 +34,7 @@ impl Status {
             Use::Read,
         )?;
         let facts = match &access {
-            Access::Own(store) => execute::status(store),
+            Access::Own(holder) => execute::status(holder.store()),
             Access::Daemon(daemon) => daemon.status().clone(),
         };
         access.close()?;
