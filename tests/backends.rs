@@ -15,6 +15,8 @@ mod basics;
 mod batches;
 #[path = "backends/concurrency.rs"]
 mod concurrency;
+#[path = "backends/damage.rs"]
+mod damage;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/kill.rs"]

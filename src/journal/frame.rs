@@ -5,11 +5,10 @@ use uuid::Uuid;
 /// The longest payload.
 pub const MAX_PAYLOAD: usize = 64 * 1024 * 1024;
 
-/// Where a segment's note and frames begin.
-pub const NOTE_AT: u64 = 512;
-pub const FRAMES_AT: u64 = 1024;
+/// Where a segment's frames begin.
+pub const FRAMES_AT: u64 = 64;
 
-/// Bytes before a frame's payload, of a note, and of a header.
+/// Bytes before a frame's payload, of the note, and of a header.
 pub const FRAME_HEADER: usize = 36;
 pub const NOTE: usize = 24;
 pub const HEADER: usize = 56;
@@ -20,6 +19,10 @@ pub const ALIGN: usize = 8;
 const MAGIC: [u8; 8] = *b"kfsjrnl\0";
 const FORMAT: u32 = 1;
 const CHECK: usize = 16;
+
+/// What a note's check covers before the number; frames and headers are longer.
+const NOTE_TAG: &[u8] = b"synced";
+
 const CHECK_CONTEXT: &str = "konserve-fs journal 1 check";
 
 /// What the structures of one store are checked with.
@@ -129,27 +132,18 @@ impl<'a> Frame<'a> {
 }
 
 /// The note that everything up to `synced` is durable.
-pub fn encode_note(key: &Key, segment: u64, synced: u64) -> [u8; NOTE] {
+pub fn encode_note(key: &Key, synced: u64) -> [u8; NOTE] {
     let mut note = [0; NOTE];
     let (number, check) = note.split_at_mut(8);
     number.copy_from_slice(&synced.to_le_bytes());
-    let place = Place {
-        segment,
-        offset: NOTE_AT,
-    };
-    check.copy_from_slice(&key.check([&place.bytes()[..], number]));
+    check.copy_from_slice(&key.check([NOTE_TAG, number]));
     note
 }
 
 /// What a note says, if it is valid.
-pub fn decode_note(key: &Key, segment: u64, bytes: &[u8]) -> Option<u64> {
-    let (number, rest) = bytes.split_first_chunk::<8>()?;
-    let place = Place {
-        segment,
-        offset: NOTE_AT,
-    };
-    let valid = key.check([&place.bytes()[..], number]) == *rest.first_chunk::<CHECK>()?;
-    valid.then(|| u64::from_le_bytes(*number))
+pub fn decode_note(key: &Key, note: &[u8; NOTE]) -> Option<u64> {
+    let (number, check) = note.split_first_chunk::<8>()?;
+    (key.check([NOTE_TAG, number]) == check).then(|| u64::from_le_bytes(*number))
 }
 
 /// What the first bytes of a segment turn out to be.

@@ -4,24 +4,24 @@
 //! segment is named after its first one and holds up to 16 MiB (one record may make it longer).
 //!
 //! ```text
-//! 00000000000000000001.journal:
+//! 00000000000000000001.journal:                                 synced:
 //!
-//!  0       8        12       16            32          40       56        512       1024
-//!  +-------+--------+--------+-------------+-----------+--------+---------+---------+--------
-//!  | magic | format | 0      | store UUID  | first seq | check  | 0 …     | note    | frames …
-//!  | 8 B   | u32 = 1| u32    | 16 B        | u64       | 16 B   |         |         |
-//!  +-------+--------+--------+-------------+-----------+--------+---------+---------+--------
+//!  0       8        12    16           32          40      56   64          0        8       24
+//!  +-------+--------+-----+------------+-----------+-------+----+--------   +--------+-------+
+//!  | magic | format | 0   | store UUID | first seq | check | 0  | frames …  | synced | check |
+//!  | 8 B   | u32: 1 | u32 | 16 B       | u64       | 16 B  | 8 B|           | u64    | 16 B  |
+//!  +-------+--------+-----+------------+-----------+-------+----+--------   +--------+-------+
 //!
-//!  note:                frame, at a multiple of 8:
-//!  +--------+-------+   +-------------+-------+-----+--------+---------+------------+
-//!  | synced | check |   | payload len | check | seq | synced | payload | 0 to the   |
-//!  | u64    | 16 B  |   | u32         | 16 B  | u64 | u64    |         | next 8     |
-//!  +--------+-------+   +-------------+-------+-----+--------+---------+------------+
+//!  frame, at a multiple of 8:
+//!  +-------------+-------+-----+--------+---------+------------+
+//!  | payload len | check | seq | synced | payload | 0 to the   |
+//!  | u32         | 16 B  | u64 | u64    |         | next 8     |
+//!  +-------------+-------+-----+--------+---------+------------+
 //! ```
 //!
 //! Numbers are little-endian. A *check* is the first 16 bytes of BLAKE3, keyed with a key derived
-//! from the store's UUID, over everything else in its structure and, for notes and frames, over
-//! the segment's first sequence number and the position in the file: a copy of a frame is valid
+//! from the store's UUID, over everything else in its structure and, for frames, over the
+//! segment's first sequence number and the position in the file: a copy of a frame is valid
 //! nowhere else. The frames end with zeroes or the end of the file.
 //!
 //! # What a crash leaves
@@ -30,7 +30,7 @@
 //! power loss. What a power loss leaves of the records not yet synced is any part of them, so the
 //! end may be torn: recovery takes the longest unbroken run of records and drops the rest, which
 //! nobody was promised. But each frame says up to which record everything was *synced* when it
-//! was written, and the note says so for the last sync. If a record at or below that mark is
+//! was written, and the file `synced` says so for the last sync. If a record at or below that mark is
 //! missing, this is no torn end but [`JournalError::Damage`], and nothing is dropped.
 //!
 //! # What a failure leaves
@@ -44,6 +44,7 @@ mod error;
 mod faults;
 mod frame;
 mod marks;
+mod note;
 mod recover;
 mod segment;
 
@@ -58,6 +59,7 @@ use uuid::Uuid;
 pub use error::JournalError;
 use frame::Key;
 pub use frame::MAX_PAYLOAD;
+use note::Note;
 use segment::{Closed, Segment, SegmentFile, sync_dir};
 
 /// What the journal's methods give back.
@@ -82,6 +84,7 @@ pub struct Journal {
     dir: PathBuf,
     store: Uuid,
     key: Key,
+    note: Note,
     writer: Mutex<Writer>,
     /// The last record known to be durable.
     synced: AtomicU64,
@@ -157,10 +160,15 @@ impl Recovery {
         create_dir(&self.dir)?;
         self.recovered.cut_after(last);
         let closed = recover::clean(&self.dir, &self.recovered)?;
+        let note = Note::new(&self.dir);
+        if !closed.is_empty() {
+            note.write(&self.key, last);
+        }
         Ok(Journal {
             dir: self.dir,
             store: self.store,
             key: self.key,
+            note,
             writer: Mutex::new(Writer {
                 last,
                 current: None,
@@ -379,9 +387,7 @@ impl Journal {
         match outcome {
             Ok(()) => {
                 self.synced.store(last, Ordering::Release);
-                if let Some(file) = files.last() {
-                    file.note(&self.key, last);
-                }
+                self.note.write(&self.key, last);
             }
             Err(ref error) => self.writer.lock().failed = Some(error.to_string()),
         }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::frame::{
-    ALIGN, FRAME_HEADER, FRAMES_AT, Frame, Header, Key, MAX_PAYLOAD, NOTE_AT, Place, decode_header,
-    decode_note, frame_length,
+    ALIGN, FRAME_HEADER, FRAMES_AT, Frame, Header, Key, MAX_PAYLOAD, Place, decode_header,
+    frame_length,
 };
 use super::segment::{
     Closed, SEGMENT_LENGTH, SegmentFile, remove, segment_first, segment_path, sync_dir,
 };
-use super::{JournalError, JournalRecord, Result};
+use super::{JournalError, JournalRecord, Result, note};
 
 /// No segment is longer.
 const LONGEST: u64 = FRAMES_AT + SEGMENT_LENGTH + MAX_PAYLOAD as u64 + 4096;
@@ -78,13 +78,10 @@ pub fn recover(dir: &Path, key: &Key, store: &Uuid, folded: u64) -> Result<Recov
         .last()
         .map_or(folded, |record| record.seq)
         .saturating_add(1);
-    let claimed = segments
-        .iter()
-        .map(|segment| segment.claimed)
-        .max()
-        .unwrap_or(0);
+    let claimed = segments.iter().map(|segment| segment.claimed).max();
+    let claimed = claimed.unwrap_or(0).max(note::read(dir, key));
     if claimed >= next {
-        return Err(missing(&segments, next, claimed));
+        return Err(missing(dir, &segments, next, claimed));
     }
     Ok(Recovered {
         records,
@@ -146,12 +143,6 @@ fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Fo
     }
     let content = fs::read(&path).map_err(failed)?;
     let header = decode_header(key, store, &content);
-    let note = usize::try_from(NOTE_AT)
-        .ok()
-        .and_then(|at| content.get(at..));
-    let claimed = note
-        .and_then(|note| decode_note(key, first, note))
-        .unwrap_or(0);
     let (frames, breaks) = (Vec::new(), Vec::new());
     let mut found = Found {
         path,
@@ -159,7 +150,7 @@ fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Fo
         content,
         frames,
         breaks,
-        claimed,
+        claimed: 0,
         header,
         kept: None,
     };
@@ -261,12 +252,12 @@ fn longest_run(segments: &mut [Found], folded: u64) -> Vec<JournalRecord> {
 }
 
 /// The damage: `seq` is missing, though everything up to `claimed` was durable.
-fn missing(segments: &[Found], seq: u64, claimed: u64) -> JournalError {
+fn missing(dir: &Path, segments: &[Found], seq: u64, claimed: u64) -> JournalError {
     let before = segments.iter().rev().find(|segment| segment.first <= seq);
     let segment = before.or(segments.first());
     let path = segment
         .map(|segment| segment.path.clone())
-        .unwrap_or_default();
+        .unwrap_or_else(|| dir.to_owned());
     let place = segment.and_then(|segment| {
         let broken = segment.breaks.iter().find(|(expected, _)| *expected == seq);
         broken.map(|&(_, offset)| offset)

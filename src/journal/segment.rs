@@ -9,9 +9,7 @@ use std::sync::Arc;
 use nix::fcntl::{FallocateFlags, fallocate};
 use uuid::Uuid;
 
-use super::frame::{
-    FRAMES_AT, Key, NOTE_AT, Place, encode_frame, encode_header, encode_note, frame_length,
-};
+use super::frame::{FRAMES_AT, Key, Place, encode_frame, encode_header, frame_length};
 use super::marks::Marks;
 use super::{JournalError, Result, faults};
 
@@ -88,15 +86,6 @@ impl SegmentFile {
         self.file
             .set_len(length)
             .map_err(|e| self.failed("truncate", e))
-    }
-
-    /// Notes that everything up to `synced` is durable. Not durable itself before the next sync,
-    /// and no harm if it fails: it only helps to tell damage from a torn end.
-    pub fn note(&self, key: &Key, synced: u64) {
-        let note = encode_note(key, self.first, synced);
-        if let Err(error) = self.file.write_all_at(&note, NOTE_AT) {
-            tracing::debug!("journal: no note in {}: {error}", self.path.display());
-        }
     }
 
     /// Reserves space up to `length`, if the filesystem can.

@@ -48,6 +48,10 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "journal")
+    });
     files.sort();
     files
 }
@@ -109,15 +113,13 @@ fn the_layout_is_the_one_drawn() {
     assert_eq!(bytes[..16], *b"kfsjrnl\0\x01\0\0\0\0\0\0\0");
     assert_eq!(bytes[16..32], *STORE.as_bytes());
     assert_eq!(bytes[32..40], 7_u64.to_le_bytes());
-    assert_eq!(bytes[512..520], 7_u64.to_le_bytes());
-    let (length, second) = (payload(7).len(), 1024 + frame_length(payload(7).len()));
-    assert_eq!(
-        bytes[1024..1028],
-        u32::try_from(length).unwrap().to_le_bytes()
-    );
-    assert_eq!(bytes[1044..1052], 7_u64.to_le_bytes());
-    assert_eq!(bytes[1052..1060], 6_u64.to_le_bytes());
-    assert_eq!(bytes[1060..1060 + length], payload(7));
+    let note = fs::read(dir.path().join("synced")).unwrap();
+    assert_eq!((note.len(), &note[..8]), (24, &7_u64.to_le_bytes()[..]));
+    let (length, second) = (payload(7).len(), 64 + frame_length(payload(7).len()));
+    assert_eq!(bytes[64..68], u32::try_from(length).unwrap().to_le_bytes());
+    assert_eq!(bytes[84..92], 7_u64.to_le_bytes());
+    assert_eq!(bytes[92..100], 6_u64.to_le_bytes());
+    assert_eq!(bytes[100..100 + length], payload(7));
     assert_eq!(bytes[second + 20..second + 28], 8_u64.to_le_bytes());
     assert_eq!(bytes[second + 28..second + 36], 7_u64.to_le_bytes());
 }
@@ -146,7 +148,11 @@ fn small() -> Vec<(PathBuf, Vec<u8>)> {
         bytes.truncate(end.next_multiple_of(8) + 16);
         content.push((file.file_name().unwrap().into(), bytes));
     }
-    assert_eq!(content.len(), 2);
+    content.push((
+        "synced".into(),
+        fs::read(dir.path().join("synced")).unwrap(),
+    ));
+    assert_eq!(content.len(), 3);
     content
 }
 
@@ -258,7 +264,7 @@ fn a_missing_segment_gives_a_prefix_or_damage() {
 #[test]
 fn damage_to_what_is_folded_does_not_matter() {
     let content = small();
-    for at in 1024..1024 + frame_length(payload(1).len()) + frame_length(payload(2).len()) {
+    for at in 64..64 + frame_length(payload(1).len()) + frame_length(payload(2).len()) {
         let mut changed = content.clone();
         changed[0].1[at] ^= 1;
         assert_eq!(check_survives(&changed, 2, &format!("byte {at}")), Some(10));
@@ -273,7 +279,7 @@ fn damage_names_the_file_and_the_place() {
     journal.sync().unwrap();
     drop(journal);
     let path = files(dir.path()).remove(0);
-    let second = 1024 + frame_length(payload(1).len()) as u64;
+    let second = 64 + frame_length(payload(1).len()) as u64;
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(b"x", second + 36).unwrap();
     let error = Journal::open(dir.path(), &STORE, 0).unwrap_err();
@@ -310,7 +316,7 @@ fn a_failed_append_leaves_nothing_and_can_be_repeated() {
         let error = journal.append(4, &payload(4)).unwrap_err();
         assert!(matches!(error, JournalError::Io { .. }), "{error}");
         let bytes = fs::read(files(dir.path()).remove(0)).unwrap();
-        let end = 1024
+        let end = 64
             + (1..=3)
                 .map(|seq| frame_length(payload(seq).len()))
                 .sum::<usize>();

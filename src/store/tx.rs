@@ -78,8 +78,8 @@ impl<'a> Tx<'a> {
     pub fn find(&mut self, path: &[Key]) -> Result<Option<Found>, StoreError> {
         let pager = self.pager();
         let Some((key, rest)) = path.split_first() else {
-            let entry = self.draft(&root_key())?.entry.clone();
-            let entry = entry.unwrap_or_else(|| Entry::plain(Node::Map(crate::tree::Map::new())));
+            let attrs = self.draft(&root_key())?.entry.as_ref().and_then(|e| e.attrs.clone());
+            let entry = Entry { attrs, node: Node::Map(crate::tree::Map::new()) };
             let stamp = edit::stamp_of(&entry, self.store.inner.created);
             return Ok(Some(Found { entry, stamp }));
         };

@@ -12,8 +12,9 @@ use crate::value::{Value, cbor};
 
 /// Content up to this many bytes stands in the entry.
 const INLINE_CONTENT: usize = 256;
-/// A scalar up to this many bytes of CBOR stands in the entry.
-const INLINE_SCALAR: usize = 1024;
+/// A scalar up to this many bytes of CBOR stands in the entry: also a path of 4095 bytes under a
+/// tag, so that special files can be told from others without reading a page.
+const INLINE_SCALAR: usize = 4352;
 /// A directory up to this many bytes of CBOR stands in its parent.
 const INLINE_MAP: usize = 1024;
 

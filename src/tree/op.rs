@@ -10,7 +10,7 @@ use super::page::{read_attrs, read_entry, read_time, write_attrs, write_entry, w
 use super::pager::Pager;
 use super::time::Time;
 use crate::value::cbor::{Reader, Writer};
-use crate::value::{Key, KeyPath};
+use crate::value::{Key, KeyPath, Value};
 
 /// One step. Paths start with the document's key; a path of one key is the document itself.
 #[derive(Clone, Debug)]
@@ -123,8 +123,9 @@ fn put(
     };
     match rest.split_last() {
         None => {
-            *forest.document(doc)? = Some(entry);
-            touch_root(forest, time)
+            let new = entry.is_dir();
+            let old = forest.document(doc)?.replace(entry);
+            touch_root(forest, time, doc, i64::from(new) - i64::from(old.is_some_and(|o| o.is_dir())))
         }
         Some((key, above)) => {
             let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
@@ -151,7 +152,7 @@ fn take(forest: &mut dyn Forest, path: &[Key], time: Option<Time>, pager: &Pager
     match rest.split_last() {
         None => {
             let entry = forest.document(doc)?.take().ok_or(TreeError::NotFound { depth: 0 })?;
-            touch_root(forest, time)?;
+            touch_root(forest, time, doc, -i64::from(entry.is_dir()))?;
             Ok(entry)
         }
         Some((key, above)) => {
@@ -186,12 +187,32 @@ fn set_attrs(forest: &mut dyn Forest, path: &[Key], attrs: &Attrs, pager: &Pager
 
 fn root_entry(forest: &mut dyn Forest) -> Result<&mut Entry, TreeError> {
     let slot = forest.document(&root_key())?;
-    Ok(slot.get_or_insert_with(|| Entry::plain(Node::Map(super::map::Map::new()))))
+    Ok(slot.get_or_insert_with(|| Entry::plain(Node::Scalar(Arc::new(Value::Int(0))))))
 }
 
-fn touch_root(forest: &mut dyn Forest, time: Option<Time>) -> Result<(), TreeError> {
+/// How many documents are directories, as the hidden document of the root directory says.
+pub fn root_dirs(root: &Entry) -> u64 {
+    match &root.node {
+        Node::Scalar(v) => match **v {
+            Value::Int(n) => u64::try_from(n).unwrap_or(0),
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// Moves the root directory's change times, and the count of documents that are directories.
+fn touch_root(forest: &mut dyn Forest, time: Option<Time>, doc: &Key, dirs: i64) -> Result<(), TreeError> {
+    if is_hidden(doc) || (time.is_none() && dirs == 0) {
+        return Ok(());
+    }
+    let root = root_entry(forest)?;
+    if dirs != 0 {
+        let now = i64::try_from(root_dirs(root)).unwrap_or(i64::MAX).saturating_add(dirs);
+        root.node = Node::Scalar(Arc::new(Value::Int(now.max(0))));
+    }
     if let Some(time) = time {
-        touch(root_entry(forest)?, time, time);
+        touch(root, time, time);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::types::{Attr, FileKind, Ino, Lasting, ROOT, Time};
 use super::work::Work;
 use super::{Result, View, failure};
 use crate::tree::edit::times_of;
-use crate::tree::{Content, Entry, Node, Owner, Pager, TreeError, convert};
+use crate::tree::{Content, Entry, Node, Owner, Pager, TreeError, convert, root_dirs, root_key};
 use crate::value::Key;
 
 /// Bytes of a good I/O request.
@@ -65,6 +65,11 @@ impl View {
         })
     }
 
+    fn root_dirs(&self) -> Result<u64> {
+        let root = self.store.doc(&root_key())?;
+        Ok(root.map_or(0, |doc| root_dirs(&doc.entry)))
+    }
+
     /// The attributes of a committed entry.
     pub(super) fn attr(&self, ino: Ino, entry: &Entry, stamp: Time) -> Result<Attr> {
         let (kind, rdev) = special::kind(&entry.node);
@@ -73,8 +78,8 @@ impl View {
         let mut times = times_of(entry, stamp);
         let mut nlink = 1;
         if let (FileKind::Dir, Some(children)) = (kind, entry.children()) {
-            // The number of directories at the root is not known without a listing; 1 means so.
-            nlink = if ino == ROOT { 1 } else { u32::try_from(children.dirs() + 2).unwrap_or(u32::MAX) };
+            let dirs = if ino == ROOT { self.root_dirs()? } else { children.dirs() };
+            nlink = u32::try_from(dirs.saturating_add(2)).unwrap_or(u32::MAX);
             if let Some(created) = self.table.pending_time(ino) {
                 times.mtime = times.mtime.max(created);
                 times.ctime = times.ctime.max(created);

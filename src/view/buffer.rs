@@ -80,7 +80,7 @@ impl Buffer {
         }
         if self.written.is_empty() && self.base_len == self.len {
             let mut bytes = content::read(&self.base, offset, usize::try_from(end - offset).unwrap_or(0), pager)?;
-            if self.newline && end == self.len {
+            if end > self.base.len() {
                 bytes.push(b'\n');
             }
             return Ok(bytes);
@@ -253,7 +253,7 @@ impl Buffer {
         if self.len <= CHUNK_LEN {
             return Ok(Content::Inline(Arc::from(self.read_all(pager)?)));
         }
-        if self.written.is_empty() && self.base_len == self.len && !self.newline {
+        if self.written.is_empty() && self.len == self.base.len() && self.base_len == self.len {
             return Ok(self.base.clone());
         }
         let mut chunks = match &self.base {
@@ -294,4 +294,93 @@ impl Buffer {
 
 fn piece(content: Content) -> Entry {
     Entry::plain(Node::Bytes(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::{CreateOptions, Location};
+    use crate::tree::convert;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(u64, Vec<u8>),
+        Truncate(u64),
+        Zero(u64, u64),
+        Spill,
+        Commit,
+        CommitAsText,
+    }
+
+    fn place() -> impl Strategy<Value = u64> {
+        prop_oneof![0..200u64, CHUNK_LEN - 100..CHUNK_LEN + 100, 0..3 * CHUNK_LEN]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (place(), prop_oneof![1..50usize, Just(CHUNK), 1..2 * CHUNK], any::<u8>())
+                .prop_map(|(at, n, b)| Step::Write(at, vec![b'a' + b % 26; n])),
+            3 => place().prop_map(Step::Truncate),
+            1 => (place(), place()).prop_map(|(a, n)| Step::Zero(a, n)),
+            1 => Just(Step::Spill),
+            2 => Just(Step::Commit),
+            1 => Just(Step::CommitAsText),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn a_buffer_is_what_an_array_of_bytes_is(steps in prop::collection::vec(step(), 1..20)) {
+            let store = crate::store::Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
+            let pager = store.pager();
+            let mut buffer = Buffer::empty();
+            let mut model: Vec<u8> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Write(at, bytes) => {
+                        buffer.write(at, &bytes, pager).unwrap();
+                        let at = at as usize;
+                        if model.len() < at + bytes.len() {
+                            model.resize(at + bytes.len(), 0);
+                        }
+                        model[at..at + bytes.len()].copy_from_slice(&bytes);
+                    }
+                    Step::Truncate(len) => {
+                        buffer.truncate(len, pager).unwrap();
+                        model.resize(len as usize, 0);
+                    }
+                    Step::Zero(at, n) => {
+                        buffer.zero(at, n, pager).unwrap();
+                        let end = model.len().min((at + n) as usize);
+                        if (at as usize) < end {
+                            model[at as usize..end].fill(0);
+                        }
+                    }
+                    Step::Spill => buffer.spill(&store).unwrap(),
+                    Step::Commit => buffer = Buffer::new(buffer.to_content(pager).unwrap(), false),
+                    Step::CommitAsText => {
+                        let all = buffer.read_all(pager).unwrap();
+                        let (text, newline) = match all.strip_suffix(b"\n") {
+                            Some(text) => (text, true),
+                            None => (&all[..], false),
+                        };
+                        buffer = Buffer::new(convert::from_bytes(text), newline);
+                        let end = buffer.len();
+                        buffer.write(end, b"\n", pager).unwrap();
+                        model.push(b'\n');
+                        let all = buffer.read_all(pager).unwrap();
+                        buffer = Buffer::new(convert::from_bytes(&all[..all.len() - 1]), true);
+                    }
+                }
+                prop_assert_eq!(buffer.len(), model.len() as u64);
+                prop_assert!(buffer.read_all(pager).unwrap() == model);
+                let content = buffer.to_content(pager).unwrap();
+                prop_assert_eq!(content.len(), model.len() as u64);
+                prop_assert!(content::read_all(&content, pager).unwrap() == model);
+            }
+        }
+    }
 }

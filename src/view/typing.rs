@@ -108,13 +108,14 @@ pub fn typed(
             return bytes(buffer, None, pager);
         }
         let all = buffer.read_all(pager)?;
-        if infer {
+        if infer && all.ends_with(b"\n") {
             return Ok(from_parsed(render::infer(&all), None));
         }
         return Ok(classed(&all, None));
     };
     match wanted {
-        TypeName::Bytes => return bytes(buffer, None, pager),
+        // Text and bytes are what content may also be classed as, so the declaration is kept apart.
+        TypeName::Bytes => return bytes(buffer, Some(wanted.as_str().to_owned()), pager),
         _ if size > MAX_PARSED => return Err(TypingError::TooBig { wanted: wanted.as_str(), size }),
         _ => {}
     }
@@ -122,7 +123,8 @@ pub fn typed(
     match render::parse_as(&all, wanted) {
         Ok(parsed) => {
             let own = TypeName::of(&parsed.value);
-            let declared = (own != wanted).then(|| wanted.as_str().to_owned());
+            let apart = own != wanted || wanted == TypeName::Text;
+            let declared = apart.then(|| wanted.as_str().to_owned());
             Ok(from_parsed(parsed, declared))
         }
         Err(e) if strict => Err(e.into()),
@@ -164,10 +166,20 @@ pub fn listed(entry: &Entry, pager: &Pager) -> Result<Option<&'static str>, Tree
         Node::Vector(_) => Some(TypeName::Vector.as_str()),
         Node::Map(_) | Node::Ref(_) => None,
         _ => match declared(entry, pager)? {
-            // Text that is declared text and would be classed as text says nothing new.
-            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if c.len() + 1 <= MAX_TEXT) => None,
+            // What is declared and would be classed so too says nothing new.
+            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if c.len() < MAX_TEXT) => None,
+            Some(TypeName::Bytes) if is_binary(&entry.node, pager)? => None,
             other => other.map(TypeName::as_str),
         },
+    })
+}
+
+/// Whether a node is bytes that would be classed as bytes.
+fn is_binary(node: &Node, pager: &Pager) -> Result<bool, TreeError> {
+    Ok(match node {
+        Node::Bytes(c) if c.len() > MAX_TEXT => true,
+        Node::Bytes(c) => render::class(&content::read_all(c, pager)?) == TypeName::Bytes,
+        _ => false,
     })
 }
 

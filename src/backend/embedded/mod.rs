@@ -16,6 +16,7 @@
 
 mod failure;
 mod identity;
+mod leftovers;
 mod lock;
 mod manifest;
 mod record;
@@ -251,7 +252,7 @@ impl Embedded {
 impl Writing {
     /// Seals the memtable if it is full; `logged` is the last record in it.
     fn seal_if_full(&self, tree: &Tree, logged: u64) -> Result<()> {
-        if tree.unsealed() >= MEMTABLE {
+        if tree.is_full(MEMTABLE)? {
             tree.seal(logged)?;
             self.workers.sealed(logged);
         }

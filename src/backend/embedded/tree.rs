@@ -17,6 +17,7 @@ use lsm_tree::{
 use parking_lot::RwLock;
 
 use super::failure::guarded;
+use super::leftovers::Before;
 use super::manifest;
 use super::record::Write;
 use crate::backend::{Deadline, MAX_ADDRESS, Operation, Result};
@@ -52,6 +53,8 @@ pub struct Tree {
     strategy: Arc<Leveled>,
     /// Held for writing while a batch goes into the memtable, so that no read sees a part of it.
     batch: RwLock<()>,
+    /// Held for reading while tables are made.
+    step: RwLock<()>,
 }
 
 impl fmt::Debug for Tree {
@@ -89,7 +92,8 @@ impl Tree {
                 next,
                 visible,
                 strategy,
-                batch: RwLock::new(()),
+                batch: RwLock::default(),
+                step: RwLock::default(),
             })
         })
     }
@@ -153,9 +157,11 @@ impl Tree {
         })
     }
 
-    /// How much has been written since the last [`Tree::seal`].
-    pub fn unsealed(&self) -> u64 {
-        self.tree.active_memtable().size()
+    /// Whether as much as `size` has been written since the last [`Tree::seal`].
+    pub fn is_full(&self, size: u64) -> Result<bool> {
+        guarded(Operation::Put, b"", || {
+            Ok(self.tree.active_memtable().size() >= size)
+        })
     }
 
     /// Ends the memtable. Everything up to the log's record `logged` is in it or in earlier ones.
@@ -178,7 +184,7 @@ impl Tree {
 
     /// Writes all sealed memtables to tables, durably.
     pub fn flush(&self) -> Result<()> {
-        guarded(Operation::Sync, b"", || {
+        self.step(|| {
             let lock = self.tree.get_flush_lock();
             self.tree.flush(&lock, self.visible.get())?;
             // The engine syncs the files that it makes, but not this directory.
@@ -193,7 +199,7 @@ impl Tree {
 
     /// Does one step of merging tables, if one is due, and says whether it did.
     pub fn compact(&self) -> Result<bool> {
-        guarded(Operation::Sync, b"", || {
+        self.step(|| {
             let before = self.tree.current_version().id();
             self.tree
                 .compact(Arc::clone(&self.strategy) as _, self.visible.get())?;
@@ -201,14 +207,28 @@ impl Tree {
         })
     }
 
-    /// Memtables that wait to be flushed.
-    pub fn sealed(&self) -> usize {
-        self.tree.sealed_memtable_count()
+    /// Does something that makes tables, and removes what is left of it if it fails.
+    fn step<T>(&self, step: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T> {
+        let under_way = self.step.read();
+        let before = Before::look(&self.dir);
+        let outcome = guarded(Operation::Sync, b"", step);
+        drop(under_way);
+        if outcome.is_err() {
+            let _no_other_step = self.step.write();
+            drop(guarded(Operation::Sync, b"", || {
+                before.remove_since(&self.dir, &self.tree);
+                Ok(())
+            }));
+        }
+        outcome
     }
 
-    /// Tables that each read may have to look into.
-    pub fn unmerged(&self) -> usize {
-        self.tree.l0_run_count()
+    /// The memtables that wait to be flushed, and the tables not yet merged, each of which a read
+    /// may have to look into.
+    pub fn waiting(&self) -> Result<(usize, usize)> {
+        guarded(Operation::Put, b"", || {
+            Ok((self.tree.sealed_memtable_count(), self.tree.l0_run_count()))
+        })
     }
 }
 

@@ -18,8 +18,9 @@ use crate::journal::Journal;
 const SEALED_LIMIT: usize = 3;
 const UNMERGED_LIMIT: usize = 24;
 
-/// How long after a failed flush it is tried again.
+/// How long after a failure the work is tried again: at first, and at most.
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(64);
 
 /// The background threads. They end when this is dropped, after the step they are in.
 pub struct Workers {
@@ -40,17 +41,24 @@ struct Shared {
 #[derive(Default)]
 struct State {
     stop: bool,
-    flush: bool,
-    merge: bool,
+    flush: Work,
+    merge: Work,
     /// The last record of the log in the memtable that was sealed last.
     sealed_to: u64,
+}
+
+/// The state of one kind of work.
+#[derive(Default)]
+struct Work {
+    due: bool,
+    /// Why it failed the last time.
     failure: Option<Failure>,
 }
 
-/// Why the last flush or merge failed.
 struct Failure {
     reason: String,
     no_space: bool,
+    retry: Duration,
 }
 
 impl fmt::Debug for Workers {
@@ -62,8 +70,12 @@ impl fmt::Debug for Workers {
 impl Workers {
     /// Starts the threads, which first look whether an earlier process left something to merge.
     pub fn start(tree: Arc<Tree>, log: Arc<Journal>) -> io::Result<Self> {
+        let merge = Work {
+            due: true,
+            failure: None,
+        };
         let state = Mutex::new(State {
-            merge: true,
+            merge,
             ..State::default()
         });
         let (wake, room) = (Condvar::new(), Condvar::new());
@@ -96,7 +108,7 @@ impl Workers {
     pub fn sealed(&self, logged: u64) {
         let mut state = self.shared.state.lock();
         state.sealed_to = state.sealed_to.max(logged);
-        state.flush = true;
+        state.flush.due = true;
         self.shared.wake.notify_all();
     }
 
@@ -107,12 +119,17 @@ impl Workers {
         address: &[u8],
         deadline: Deadline,
     ) -> Result<()> {
-        if self.shared.has_room() {
+        if self.shared.has_room()? {
             return Ok(());
         }
         let mut state = self.shared.state.lock();
-        while !self.shared.has_room() {
-            if let Some(failure) = &state.failure {
+        while !self.shared.has_room()? {
+            if let Some(failure) = state
+                .flush
+                .failure
+                .as_ref()
+                .or(state.merge.failure.as_ref())
+            {
                 return Err(failure.to_error(operation, address));
             }
             deadline.check(operation, address)?;
@@ -135,33 +152,53 @@ impl Drop for Workers {
 }
 
 impl Shared {
-    fn has_room(&self) -> bool {
-        self.tree.sealed() < SEALED_LIMIT && self.tree.unmerged() < UNMERGED_LIMIT
+    fn has_room(&self) -> Result<bool> {
+        let (sealed, unmerged) = self.tree.waiting()?;
+        Ok(sealed < SEALED_LIMIT && unmerged < UNMERGED_LIMIT)
     }
 
     fn flush_all(&self) {
+        self.work(
+            |state| &mut state.flush,
+            |sealed_to| self.flush(sealed_to).map(|()| false),
+        );
+    }
+
+    fn merge_all(&self) {
+        self.work(|state| &mut state.merge, |_| self.tree.compact());
+    }
+
+    /// Does one kind of work whenever it is due, until the end. `step` says whether there is more.
+    fn work(&self, mine: fn(&mut State) -> &mut Work, step: impl Fn(u64) -> Result<bool>) {
         let mut state = self.state.lock();
-        loop {
-            while !state.flush && !state.stop {
+        while !state.stop {
+            if !mine(&mut state).due {
                 self.wake.wait(&mut state);
+                continue;
             }
-            if state.stop {
-                return;
-            }
-            state.flush = false;
+            mine(&mut state).due = false;
             let sealed_to = state.sealed_to;
             drop(state);
-            let outcome = self.flush(sealed_to);
+            let outcome = step(sealed_to);
             state = self.state.lock();
-            state.failure = outcome.err().map(|error| Failure::of("flushing", &error));
-            self.room.notify_all();
-            if state.failure.is_some() {
-                state.flush = true;
-                self.wake.wait_for(&mut state, RETRY);
-            } else {
-                state.merge = true;
-                self.wake.notify_all();
+            let work = mine(&mut state);
+            match outcome {
+                Ok(more) => {
+                    work.due |= more;
+                    work.failure = None;
+                }
+                Err(error) => {
+                    let failure = Failure::after(work.failure.take(), &error);
+                    let again = Deadline::after(failure.retry);
+                    work.due = true;
+                    work.failure = Some(failure);
+                    self.room.notify_all();
+                    while !state.stop && !again.expired() {
+                        self.wake.wait_until(&mut state, again.instant());
+                    }
+                }
             }
+            self.room.notify_all();
         }
     }
 
@@ -171,38 +208,21 @@ impl Shared {
         if let Err(error) = self.log.release(sealed_to) {
             warn!("the embedded storage's log could not be shortened: {error}");
         }
+        self.state.lock().merge.due = true;
+        self.wake.notify_all();
         Ok(())
-    }
-
-    fn merge_all(&self) {
-        let mut state = self.state.lock();
-        loop {
-            while !state.merge && !state.stop {
-                self.wake.wait(&mut state);
-            }
-            if state.stop {
-                return;
-            }
-            state.merge = false;
-            drop(state);
-            let outcome = self.tree.compact();
-            state = self.state.lock();
-            match outcome {
-                Ok(again) => state.merge |= again,
-                Err(error) => state.failure = Some(Failure::of("merging", &error)),
-            }
-            self.room.notify_all();
-        }
     }
 }
 
 impl Failure {
-    fn of(doing: &str, error: &BackendError) -> Self {
-        warn!("the embedded storage failed in {doing} tables: {error}");
+    fn after(earlier: Option<Self>, error: &BackendError) -> Self {
+        warn!("the embedded storage's background work failed: {error}");
         let no_space = matches!(error, BackendError::NoSpace { .. });
+        let retry = earlier.map_or(RETRY, |earlier| (earlier.retry * 2).min(RETRY_MOST));
         Self {
             reason: error.to_string(),
             no_space,
+            retry,
         }
     }
 

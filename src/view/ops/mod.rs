@@ -62,7 +62,8 @@ impl View {
     fn entry_at(&self, path: &[Key]) -> Result<Option<Found>> {
         let Some((key, rest)) = path.split_first() else {
             let doc = self.store.doc(&root_key())?;
-            let entry = doc.map_or_else(|| Entry::plain(Node::Map(Map::new())), |d| d.entry.clone());
+            let attrs = doc.and_then(|d| d.entry.attrs.clone());
+            let entry = Entry { attrs, node: Node::Map(Map::new()) };
             let stamp = edit::stamp_of(&entry, self.store.created());
             return Ok(Some(Found { entry, stamp }));
         };

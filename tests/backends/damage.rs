@@ -1,0 +1,244 @@
+//! Damage to the embedded storage's files is an error, or of no consequence. Never other content,
+//! and never a blob that is no longer there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use konserve_fs::backend::embedded::{Access, Embedded, LOCK_FILE};
+use konserve_fs::backend::{Backend, BackendError, Precondition, Result};
+use tempfile::TempDir;
+
+use crate::basics::put;
+use crate::storages::{create, soon};
+
+type Content = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A closed storage, and what was in it.
+struct Closed {
+    dir: TempDir,
+    content: Content,
+}
+
+/// What a storage says after damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    RefusedToOpen,
+    RefusedToRead,
+    Unchanged,
+}
+
+impl Closed {
+    /// `count` blobs of up to `longest` bytes, some replaced, some deleted, all synced.
+    fn new(count: u32, longest: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = create(&dir);
+        let mut content = Content::new();
+        let mut random = Random(1);
+        for round in 0..2 {
+            for number in (0..count).filter(|number| round == 0 || number % 5 == 0) {
+                let address = format!("blob {number}").into_bytes();
+                let length = 20 + random.below(longest);
+                let bytes = vec![u8::try_from(random.below(256)).unwrap(); length];
+                put(&backend, &address, &bytes);
+                content.insert(address, bytes);
+            }
+            for number in (0..count).filter(|number| number % 7 == 0) {
+                let address = format!("blob {number}").into_bytes();
+                backend.delete(&address, Precondition::Any, soon()).unwrap();
+                content.remove(&address);
+            }
+        }
+        backend.sync(soon()).unwrap();
+        drop(backend);
+        Self { dir, content }
+    }
+
+    /// The storage's files, without the lock.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        walk(self.dir.path(), Path::new(""), &mut files);
+        files.retain(|file| file != Path::new(LOCK_FILE));
+        files.sort();
+        files
+    }
+
+    /// What a copy says after `damage` was done to its file `name`.
+    fn after(&self, name: &Path, damage: impl FnOnce(&Path)) -> Outcome {
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(self.dir.path(), copy.path());
+        damage(&copy.path().join(name));
+        let opened = Embedded::open(copy.path(), Access::ReadWrite, Duration::ZERO);
+        let backend = match opened {
+            Ok(backend) => backend,
+            Err(error) => return refusal(&error, Outcome::RefusedToOpen),
+        };
+        match read_all(&backend, &self.content) {
+            Ok(read) => {
+                assert!(read == self.content, "{}: other content", name.display());
+                Outcome::Unchanged
+            }
+            Err(error) => refusal(&error, Outcome::RefusedToRead),
+        }
+    }
+}
+
+fn refusal(error: &BackendError, outcome: Outcome) -> Outcome {
+    assert!(matches!(error, BackendError::Damage { .. }), "{error:?}");
+    outcome
+}
+
+/// Everything that can be read; what cannot is asserted to be so for damage.
+fn read_all(backend: &Embedded, expected: &Content) -> Result<Content> {
+    let mut failure = None;
+    let mut read = Content::new();
+    let listed = backend.list(b"", None, usize::MAX, soon());
+    if let Ok(listed) = &listed {
+        assert!(listed.iter().eq(expected.keys()), "another list of blobs");
+    }
+    for address in expected.keys() {
+        match backend.get(address, soon()) {
+            Ok(Some(blob)) => {
+                assert!(blob.bytes == expected[address], "other content");
+                read.insert(address.clone(), blob.bytes);
+            }
+            Ok(None) => panic!("{} is gone", address.escape_ascii()),
+            Err(error) => failure = Some(error),
+        }
+    }
+    listed?;
+    failure.map_or(Ok(read), Err)
+}
+
+fn walk(base: &Path, below: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(base.join(below)).unwrap() {
+        let entry = entry.unwrap();
+        let name = below.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            walk(base, &name, files);
+        } else {
+            files.push(name);
+        }
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((z ^ (z >> 31)) % limit as u64).unwrap()
+    }
+}
+
+/// Flips one bit of each file, `rounds` times, and counts what came of it.
+fn flip_bits(closed: &Closed, rounds: usize) -> BTreeMap<Outcome, usize> {
+    let mut random = Random(2);
+    let mut counts = BTreeMap::new();
+    for name in closed.files() {
+        let bytes = fs::read(closed.dir.path().join(&name)).unwrap();
+        // A log has reserved space behind its end, which means nothing.
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        for _ in 0..rounds.min(end) {
+            let (at, bit) = (random.below(end), random.below(8));
+            let outcome = closed.after(&name, |path| {
+                let file = OpenOptions::new().write(true).open(path).unwrap();
+                file.write_all_at(&[bytes[at] ^ (1 << bit)], at as u64)
+                    .unwrap();
+            });
+            *counts.entry(outcome).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_flipped_bit_in_the_log_is_noticed() {
+    let counts = flip_bits(&Closed::new(200, 500), 60);
+    assert!(counts[&Outcome::RefusedToOpen] > 200, "{counts:?}");
+}
+
+#[test]
+fn a_flipped_bit_in_the_tables_is_noticed() {
+    let closed = Closed::new(3500, 5500);
+    let has = |part: &str| {
+        closed
+            .files()
+            .iter()
+            .any(|file| file.to_str().unwrap().contains(part))
+    };
+    assert!(has("tables/") && has("blobs/"), "{:?}", closed.files());
+    let counts = flip_bits(&closed, 12);
+    assert!(counts[&Outcome::RefusedToOpen] > 30, "{counts:?}");
+    assert!(counts[&Outcome::RefusedToRead] > 5, "{counts:?}");
+}
+
+#[test]
+fn a_file_that_was_cut_or_removed_is_noticed() {
+    let closed = Closed::new(3500, 5500);
+    for name in closed.files() {
+        // Without its identity there is no storage; the log's note only backs up what the log
+        // says, and the log has reserved space behind its end.
+        let (is_identity, is_note) = (name.ends_with("identity"), name.ends_with("synced"));
+        if is_old_manifest(closed.dir.path(), &name) {
+            continue;
+        }
+        let length = fs::metadata(closed.dir.path().join(&name)).unwrap().len();
+        let last = if name.extension().is_some() {
+            4096
+        } else {
+            length - 1
+        };
+        for length in [0, length / 2, last].into_iter().filter(|_| !is_note) {
+            let outcome = closed.after(&name, |path| {
+                OpenOptions::new()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_len(length)
+                    .unwrap();
+            });
+            assert_ne!(
+                outcome,
+                Outcome::Unchanged,
+                "{} cut to {length}",
+                name.display()
+            );
+        }
+        if !is_identity && !is_note {
+            let outcome = closed.after(&name, |path| fs::remove_file(path).unwrap());
+            assert_ne!(outcome, Outcome::Unchanged, "{} removed", name.display());
+        }
+    }
+}
+
+/// The engine keeps earlier manifests for a while; the file `current` begins with the number of
+/// the one that counts.
+fn is_old_manifest(dir: &Path, name: &Path) -> bool {
+    let current = fs::read(dir.join("engine/tree/current")).unwrap();
+    let counts = format!("v{}", u64::from_le_bytes(current[..8].try_into().unwrap()));
+    let name = name.file_name().unwrap().to_str().unwrap();
+    name.starts_with('v') && name != counts
+}
