@@ -77,7 +77,11 @@ impl Docs {
     /// The version that is in memory only.
     fn unwritten(&self, address: &[u8]) -> Option<Slot> {
         let layers = self.layers.read();
-        layers.dirty.get(address).or_else(|| layers.folding.get(address)).cloned()
+        layers
+            .dirty
+            .get(address)
+            .or_else(|| layers.folding.get(address))
+            .cloned()
     }
 
     /// The sequence number of an unwritten version.
@@ -107,7 +111,10 @@ impl Docs {
         let (found, doc) = record::open(&address, &blob.bytes, self.pager.codec())?;
         if found != *key {
             let source = TreeError::malformed("a record", "it belongs to another key");
-            return Err(StoreError::Tree { key: show_key(key), source });
+            return Err(StoreError::Tree {
+                key: show_key(key),
+                source,
+            });
         }
         // A fold that finished meanwhile has put the newer version into the cache.
         let layers = self.layers.read();
@@ -167,10 +174,16 @@ impl Docs {
             let range = (from, std::ops::Bound::Unbounded);
             let folding = layers.folding.range::<[u8], _>(range).take(limit);
             let dirty = layers.dirty.range::<[u8], _>(range).take(limit);
-            folding.chain(dirty).map(|(a, s)| (a.clone(), s.clone())).collect()
+            folding
+                .chain(dirty)
+                .map(|(a, s)| (a.clone(), s.clone()))
+                .collect()
         };
         let after = after.unwrap_or(record::LIVE);
-        let stored = self.pager.backend().list(record::LIVE, Some(after), limit, deadline)?;
+        let stored = self
+            .pager
+            .backend()
+            .list(record::LIVE, Some(after), limit, deadline)?;
         // Each side was cut off at its limit; beyond the nearer end only one of them is known.
         let mut horizon: Option<Vec<u8>> = None;
         if stored.len() >= limit {
@@ -196,15 +209,24 @@ impl Docs {
         for (address, blob) in wanted.iter().zip(blobs) {
             // A record that went away since it was listed was deleted meanwhile.
             let Some(blob) = blob else { continue };
-            found.insert((*address).to_vec(), record::open(address, &blob.bytes, self.pager.codec())?);
+            found.insert(
+                (*address).to_vec(),
+                record::open(address, &blob.bytes, self.pager.codec())?,
+            );
         }
         for (address, slot) in unwritten {
             if let Some(doc) = slot.doc {
                 found.insert(address, (slot.key, doc));
             }
         }
-        let docs = found.into_iter().filter(|(_, (k, _))| !crate::tree::is_hidden(k)).collect();
-        Ok(Page { docs, next: horizon })
+        let docs = found
+            .into_iter()
+            .filter(|(_, (k, _))| !crate::tree::is_hidden(k))
+            .collect();
+        Ok(Page {
+            docs,
+            next: horizon,
+        })
     }
 }
 

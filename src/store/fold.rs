@@ -62,8 +62,16 @@ impl Store {
         }
         let deadline = Instant::now() + PATIENCE;
         while state.unfolded >= TOO_MUCH {
-            if self.inner.fold_done.wait_until(&mut state, deadline).timed_out() {
-                let reason = state.failure.clone().unwrap_or_else(|| "writing is too slow".to_owned());
+            if self
+                .inner
+                .fold_done
+                .wait_until(&mut state, deadline)
+                .timed_out()
+            {
+                let reason = state
+                    .failure
+                    .clone()
+                    .unwrap_or_else(|| "writing is too slow".to_owned());
                 return Err(StoreError::Backlog { reason });
             }
         }
@@ -80,9 +88,15 @@ impl Store {
                 }
                 match state.since {
                     None => self.inner.fold_wanted.wait(&mut state),
-                    Some(since) if state.unfolded >= ENOUGH || state.asked || since.elapsed() >= PERIOD => break,
+                    Some(since)
+                        if state.unfolded >= ENOUGH || state.asked || since.elapsed() >= PERIOD =>
+                    {
+                        break;
+                    }
                     Some(since) => {
-                        self.inner.fold_wanted.wait_until(&mut state, since + PERIOD);
+                        self.inner
+                            .fold_wanted
+                            .wait_until(&mut state, since + PERIOD);
                     }
                 }
             }
@@ -146,7 +160,9 @@ impl Store {
                 continue;
             };
             let mut folder = Folder::new(pager, seq);
-            let entry = folder.entry(&doc.entry).map_err(|e| StoreError::tree(&slot.key, e))?;
+            let entry = folder
+                .entry(&doc.entry)
+                .map_err(|e| StoreError::tree(&slot.key, e))?;
             let doc = Doc { entry, ..**doc };
             self.put_fold_pages(folder.pages)?;
             let blob = record::seal(&slot.key, &doc, pager.codec(), pager)?;
@@ -173,13 +189,18 @@ impl Store {
         Ok(())
     }
 
-    fn put_fold_pages(&self, pages: Vec<(crate::tree::PageAddr, Vec<u8>)>) -> Result<(), StoreError> {
+    fn put_fold_pages(
+        &self,
+        pages: Vec<(crate::tree::PageAddr, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
         let pager = &self.inner.pager;
         let mut batch = Batch::new();
         for (addr, bytes) in pages {
             batch.put(page_key(&addr), bytes, Precondition::Any);
             if batch.size() > 1 << 20 {
-                pager.backend().apply(std::mem::take(&mut batch), pager.deadline())?;
+                pager
+                    .backend()
+                    .apply(std::mem::take(&mut batch), pager.deadline())?;
             }
         }
         if !batch.is_empty() {

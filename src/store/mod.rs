@@ -151,7 +151,11 @@ impl Store {
     /// A handle whose writes return before they are on disk (konserve's `sync_blob: false`).
     #[must_use]
     pub fn unsynced(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), life: self.life.clone(), synced: false }
+        Self {
+            inner: Arc::clone(&self.inner),
+            life: self.life.clone(),
+            synced: false,
+        }
     }
 
     /// Registers someone who hears of every write.
@@ -169,7 +173,10 @@ impl Store {
         match &self.inner.location {
             Location::Embedded(dir) => nix::sys::statvfs::statvfs(dir).ok().map(|v| {
                 let unit = u64::from(v.fragment_size());
-                (u64::from(v.blocks_available()) * unit, u64::from(v.blocks()) * unit)
+                (
+                    u64::from(v.blocks_available()) * unit,
+                    u64::from(v.blocks()) * unit,
+                )
             }),
             Location::Memory(_) => None,
         }

@@ -32,7 +32,12 @@ pub struct Folder<'a> {
 impl<'a> Folder<'a> {
     /// A folder that writes pages with this birth number.
     pub fn new(pager: &'a Pager, birth: u64) -> Self {
-        Self { pager, birth, pages: Vec::new(), bytes: 0 }
+        Self {
+            pager,
+            birth,
+            pages: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// The same entry with everything large in pages.
@@ -45,7 +50,10 @@ impl<'a> Folder<'a> {
             Node::Scalar(v) => self.scalar(v)?,
             Node::ScalarPage(_) | Node::Ref(_) => entry.node.clone(),
         };
-        Ok(Entry { attrs: entry.attrs.clone(), node })
+        Ok(Entry {
+            attrs: entry.attrs.clone(),
+            node,
+        })
     }
 
     fn scalar(&mut self, value: &Arc<Value>) -> Result<Node, TreeError> {
@@ -73,11 +81,14 @@ impl<'a> Folder<'a> {
     /// The same content with everything large in pages.
     pub fn content(&mut self, content: &Content) -> Result<Content, TreeError> {
         Ok(match content {
-            Content::Inline(b) if b.len() > INLINE_CONTENT => Content::Page(self.page(b, b.len() as u64, 0)?),
-            Content::Inline(_) | Content::Page(_) => content.clone(),
-            Content::Chunked(c) => {
-                Content::Chunked(Arc::new(Chunked { len: c.len, chunks: self.map(&c.chunks)? }))
+            Content::Inline(b) if b.len() > INLINE_CONTENT => {
+                Content::Page(self.page(b, b.len() as u64, 0)?)
             }
+            Content::Inline(_) | Content::Page(_) => content.clone(),
+            Content::Chunked(c) => Content::Chunked(Arc::new(Chunked {
+                len: c.len,
+                chunks: self.map(&c.chunks)?,
+            })),
         })
     }
 
@@ -87,7 +98,12 @@ impl<'a> Folder<'a> {
         let sealed = self.pager.seal(&addr, self.birth, bytes)?;
         self.bytes += sealed.len();
         self.pages.push((addr, sealed));
-        Ok(Arc::new(PageRef { addr, birth: self.birth, len, dirs }))
+        Ok(Arc::new(PageRef {
+            addr,
+            birth: self.birth,
+            len,
+            dirs,
+        }))
     }
 
     fn map(&mut self, map: &Map) -> Result<Map, TreeError> {
@@ -104,17 +120,28 @@ impl<'a> Folder<'a> {
         }
         let body = match &run.body {
             Body::Leaf(items) => Body::Leaf(
-                items.iter().map(|(k, e)| Ok((k.clone(), self.entry(e)?))).collect::<Result<_, TreeError>>()?,
+                items
+                    .iter()
+                    .map(|(k, e)| Ok((k.clone(), self.entry(e)?)))
+                    .collect::<Result<_, TreeError>>()?,
             ),
             Body::Branch { level, children } => Body::Branch {
                 level: *level,
                 children: children
                     .iter()
-                    .map(|c| Ok(Child { link: self.link(&c.link, false)?, ..c.clone() }))
+                    .map(|c| {
+                        Ok(Child {
+                            link: self.link(&c.link, false)?,
+                            ..c.clone()
+                        })
+                    })
                     .collect::<Result<_, TreeError>>()?,
             },
         };
-        let compact = Run { saved: OnceLock::new(), body };
+        let compact = Run {
+            saved: OnceLock::new(),
+            body,
+        };
         let mut bytes = Vec::new();
         write_run(&mut Writer::new(&mut bytes), &compact, self.pager)?;
         if top && bytes.len() <= INLINE_MAP && matches!(compact.body, Body::Leaf(_)) {

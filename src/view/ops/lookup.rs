@@ -28,7 +28,10 @@ impl View {
         match (self.table.get(inode.ino), key) {
             (None, Some(key)) => {
                 let inode = self.table.enter(parent, &key, inode.ino, true);
-                Ok(Attr { ino: inode.ino, ..attr })
+                Ok(Attr {
+                    ino: inode.ino,
+                    ..attr
+                })
             }
             _ => Ok(attr),
         }
@@ -53,7 +56,9 @@ impl View {
                 }
             }
         }
-        let Some(found) = self.child(path, dir, key)? else { return Ok(None) };
+        let Some(found) = self.child(path, dir, key)? else {
+            return Ok(None);
+        };
         let number = ino_of(&found.entry, parent, key, found.stamp);
         let inode = self.table.enter(parent, key, number, false);
         let attr = self.attr(inode.ino, &found.entry, found.stamp)?;
