@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::record::{Doc, Meta};
+use super::record::{KeyedDoc, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert};
@@ -260,7 +260,7 @@ impl Store {
         &self,
         after: Option<&Key>,
         limit: usize,
-    ) -> Result<(Vec<(Key, Arc<Doc>)>, bool), StoreError> {
+    ) -> Result<(Vec<KeyedDoc>, bool), StoreError> {
         self.check_open()?;
         let mut from = after.map(super::record::address);
         let mut docs = Vec::new();

@@ -160,11 +160,11 @@ impl Store {
             return Ok(());
         }
         // A record must not be durable before the pages that it refers to.
-        if inner.pages_unsynced.swap(false, Ordering::AcqRel) {
-            if let Err(e) = inner.pager.backend().sync(inner.pager.deadline()) {
-                inner.pages_unsynced.store(true, Ordering::Release);
-                return Err(e.into());
-            }
+        if inner.pages_unsynced.swap(false, Ordering::AcqRel)
+            && let Err(e) = inner.pager.backend().sync(inner.pager.deadline())
+        {
+            inner.pages_unsynced.store(true, Ordering::Release);
+            return Err(e.into());
         }
         match &inner.journal {
             Some(journal) => journal.sync()?,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::record::{self, Doc};
+use super::record::{self, Doc, KeyedDoc};
 use super::{StoreError, show_key};
 use crate::tree::{Pager, TreeError};
 use crate::value::Key;
@@ -205,7 +205,7 @@ impl Docs {
             .filter(|a| horizon.as_deref().is_none_or(|h| *a <= h) && !unwritten.contains_key(*a))
             .collect();
         let blobs = self.pager.backend().get_many(&wanted, deadline)?;
-        let mut found: BTreeMap<Vec<u8>, (Key, Arc<Doc>)> = BTreeMap::new();
+        let mut found: BTreeMap<Vec<u8>, KeyedDoc> = BTreeMap::new();
         for (address, blob) in wanted.iter().zip(blobs) {
             // A record that went away since it was listed was deleted meanwhile.
             let Some(blob) = blob else { continue };
@@ -234,7 +234,7 @@ impl Docs {
 #[derive(Debug)]
 pub struct Page {
     /// Address, key and document.
-    pub docs: Vec<(Vec<u8>, (Key, Arc<Doc>))>,
+    pub docs: Vec<(Vec<u8>, KeyedDoc)>,
     /// Where the listing goes on; `None` at its end.
     pub next: Option<Vec<u8>>,
 }

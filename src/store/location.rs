@@ -45,12 +45,13 @@ impl Location {
         }
         // A relative path with a colon in its first component looks like a scheme.
         let first = text.split('/').next().unwrap_or_default();
-        if let Some((scheme, _)) = first.split_once(':') {
-            if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
-                return Err(bad(
-                    "the known schemes are `kfs:PATH` (the default) and `mem:UUID`; write ./PATH for a path with a colon",
-                ));
-            }
+        if let Some((scheme, _)) = first.split_once(':')
+            && !scheme.is_empty()
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
+            return Err(bad(
+                "the known schemes are `kfs:PATH` (the default) and `mem:UUID`; write ./PATH for a path with a colon",
+            ));
         }
         Ok(Self::Embedded(PathBuf::from(text)))
     }

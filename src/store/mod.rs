@@ -35,7 +35,7 @@ pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
 pub use location::Location;
-pub use record::{Doc, Kind, Meta};
+pub use record::{Doc, KeyedDoc, Kind, Meta};
 pub use tx::Tx;
 
 use crate::codec::Compressor;
@@ -172,11 +172,8 @@ impl Store {
     pub fn space(&self) -> Option<(u64, u64)> {
         match &self.inner.location {
             Location::Embedded(dir) => nix::sys::statvfs::statvfs(dir).ok().map(|v| {
-                let unit = u64::from(v.fragment_size());
-                (
-                    u64::from(v.blocks_available()) * unit,
-                    u64::from(v.blocks()) * unit,
-                )
+                let unit = v.fragment_size();
+                (v.blocks_available() * unit, v.blocks() * unit)
             }),
             Location::Memory(_) => None,
         }

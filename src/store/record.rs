@@ -63,6 +63,9 @@ pub struct Meta {
     pub seq: u64,
 }
 
+/// A key with the document under it.
+pub type KeyedDoc = (Key, Arc<Doc>);
+
 /// A version of a document. Never changes.
 #[derive(Clone, Debug)]
 pub struct Doc {
@@ -153,7 +156,7 @@ pub fn open(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>
         key: name(),
         source: e,
     };
-    let (key, last_write, seq, attrs) = read_meta(&opened.meta).map_err(malformed)?;
+    let (key, last_write, seq, attrs) = read_meta(opened.meta).map_err(malformed)?;
     let mut entry = read_entry(&mut Reader::new(&opened.value)).map_err(malformed)?;
     entry.attrs = attrs;
     if self::address(&key) != address {

@@ -166,7 +166,8 @@ pub fn merge(
         let wanted: std::collections::BTreeSet<&Key> = items.iter().map(|(k, _)| k).collect();
         old_map.for_each(pager, &mut |k, _| {
             // What stands beside the elements of a vector is no part of its value.
-            if !wanted.contains(k) && !(vector && k.as_index().is_none()) {
+            let beside = vector && k.as_index().is_none();
+            if !wanted.contains(k) && !beside {
                 gone.push(k.clone());
             }
             Ok(())

@@ -506,10 +506,10 @@ fn insert(link: &mut Link, key: &Key, entry: Entry, pager: &Pager) -> Result<Ins
 /// Brings a child's summary up to date after an edit below.
 fn refresh(child: &mut Child, pager: &Pager) -> Result<(), TreeError> {
     let run = child.link.run(pager)?;
-    if let Some(first) = run.first() {
-        if child.first != *first {
-            child.first = first.clone();
-        }
+    if let Some(first) = run.first()
+        && child.first != *first
+    {
+        child.first = first.clone();
     }
     child.count = run.count();
     child.dirs = run.dirs();

@@ -262,13 +262,13 @@ impl Buffer {
         let mut folder = Folder::new(store.pager(), store.last_seq());
         let mut spilled = Vec::new();
         for (index, w) in &self.written {
-            if let Written::Memory(bytes) = w {
-                if !bytes.is_empty() {
-                    spilled.push((
-                        *index,
-                        folder.page(bytes, bytes.len() as u64, 0).map_err(fail)?,
-                    ));
-                }
+            if let Written::Memory(bytes) = w
+                && !bytes.is_empty()
+            {
+                spilled.push((
+                    *index,
+                    folder.page(bytes, bytes.len() as u64, 0).map_err(fail)?,
+                ));
             }
         }
         store.put_pages(std::mem::take(&mut folder.pages))?;
@@ -376,7 +376,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
         fn a_buffer_is_what_an_array_of_bytes_is(steps in prop::collection::vec(step(), 1..20)) {
-            let store = crate::store::Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
+            let store = Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
             let pager = store.pager();
             let mut buffer = Buffer::empty();
             let mut model: Vec<u8> = Vec::new();

@@ -88,7 +88,7 @@ impl View {
         let Some(place) = inode.place() else {
             return Ok(None);
         };
-        let created = work.pending.then(|| work.stamp);
+        let created = work.pending.then_some(work.stamp);
         // Long content goes into pages once, not in each attempt.
         let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
         self.transact(|tx| {

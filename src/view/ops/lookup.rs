@@ -48,12 +48,12 @@ impl View {
         if let Some(inode) = self.table.at(parent, key) {
             let mut work = inode.work.lock();
             self.refresh(&inode, &mut work)?;
-            if !work.orphan {
-                if let Some(entry) = work.entry.clone() {
-                    let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
-                    drop(work);
-                    return Ok(Some((inode, attr)));
-                }
+            if !work.orphan
+                && let Some(entry) = work.entry.clone()
+            {
+                let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
+                drop(work);
+                return Ok(Some((inode, attr)));
             }
         }
         let Some(found) = self.child(path, dir, key)? else {

@@ -157,18 +157,18 @@ impl View {
                 });
             }
         };
-        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index()) {
-            if index >= FREE_INDEX {
-                let top = path.first().unwrap_or(&key);
-                let len = edit::vector_len(map, self.store.pager())
-                    .map_err(|e| StoreError::tree(top, e))?;
-                if index >= len.saturating_add(INDEX_STEP) {
-                    return Err(ViewError::TooBig {
-                        what: "the vector's index".into(),
-                        size: index,
-                        limit: (len + INDEX_STEP - 1).max(FREE_INDEX - 1),
-                    });
-                }
+        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index())
+            && index >= FREE_INDEX
+        {
+            let top = path.first().unwrap_or(&key);
+            let len =
+                edit::vector_len(map, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
+            if index >= len.saturating_add(INDEX_STEP) {
+                return Err(ViewError::TooBig {
+                    what: "the vector's index".into(),
+                    size: index,
+                    limit: (len + INDEX_STEP - 1).max(FREE_INDEX - 1),
+                });
             }
         }
         Ok(key)

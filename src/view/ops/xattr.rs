@@ -79,15 +79,15 @@ impl View {
                     name: name.into(),
                 });
             }
-            if name == xattrs::ACCESS {
-                if let Some((bits, more)) = xattrs::describe(value) {
-                    let mut owner = self.owner_of(&found.entry);
-                    owner.mode = (owner.mode & !0o777) | bits;
-                    attrs.owner = Some(owner);
-                    if !more {
-                        attrs.xattrs.remove(name);
-                        return Ok(changed(found, attrs, now));
-                    }
+            if name == xattrs::ACCESS
+                && let Some((bits, more)) = xattrs::describe(value)
+            {
+                let mut owner = self.owner_of(&found.entry);
+                owner.mode = (owner.mode & !0o777) | bits;
+                attrs.owner = Some(owner);
+                if !more {
+                    attrs.xattrs.remove(name);
+                    return Ok(changed(found, attrs, now));
                 }
             }
             attrs.xattrs.insert(name.to_vec(), value.to_vec());
