@@ -1,13 +1,12 @@
 //! Reading and writing values.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use super::record::{KeyedDoc, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert};
-use crate::value::{Key, KeyPath, Value};
+use crate::value::{Key, KeyPath, Value, cbor};
 
 /// A value before and after a write. `None` before: there was nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -325,6 +324,11 @@ impl Tx<'_> {
         };
         let pager = self.pager();
         let fail = |e: TreeError| StoreError::tree(top, e);
+        // What is too deep to be read back is not taken.
+        let limit = convert::MAX_DEPTH;
+        if path.len() > limit || cbor::check_depth(value).is_err() {
+            return Err(fail(TreeError::TooDeep { limit }));
+        }
         // The deepest place that is there, or is nil and becomes a map.
         let mut depth = 1;
         let mut parent: Option<Found> = None;

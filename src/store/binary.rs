@@ -127,7 +127,7 @@ impl Store {
                 let index = Key::index(len / CHUNK as u64);
                 len += chunk.len() as u64;
                 let page = folder.page(&chunk, chunk.len() as u64, 0).map_err(fail)?;
-                self.put_pages(folder.pages)?;
+                self.write_pages(folder.finish())?;
                 let entry = Entry::plain(Node::Bytes(Content::Page(page)));
                 chunks.insert(&index, entry, self.pager()).map_err(fail)?;
             }

@@ -159,16 +159,19 @@ impl Store {
         if inner.read_only {
             return Ok(());
         }
-        // A record must not be durable before the pages that it refers to.
-        if inner.pages_unsynced.swap(false, Ordering::AcqRel)
-            && let Err(e) = inner.pager.backend().sync(inner.pager.deadline())
-        {
-            inner.pages_unsynced.store(true, Ordering::Release);
-            return Err(e.into());
-        }
         match &inner.journal {
-            Some(journal) => journal.sync()?,
+            Some(_) => self.sync_to(inner.last_seq())?,
             None => self.fold_now()?,
+        }
+        Ok(())
+    }
+
+    /// Makes the journal durable up to a record that was committed before.
+    pub(super) fn sync_to(&self, seq: u64) -> Result<(), StoreError> {
+        // The pages first: a record must not count as durable before what it refers to.
+        self.sync_pages()?;
+        if let Some(journal) = &self.inner.journal {
+            journal.sync_to(seq)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::commit::{missing_page, read_payload};
 use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
+use super::pages::PageWrites;
 use super::record::Doc;
 use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key};
 use crate::backend::embedded::{Access, Embedded};
@@ -283,7 +284,7 @@ impl Store {
             journal,
             commit: Mutex::new(CommitState { next_seq: last + 1 }),
             last_seq: AtomicU64::new(last),
-            pages_unsynced: AtomicBool::new(false),
+            pages: PageWrites::default(),
             folding: Mutex::new(fold::FoldState::default()),
             fold_wanted: Condvar::new(),
             fold_done: Condvar::new(),

@@ -145,7 +145,7 @@ impl<'a> Tx<'a> {
         let pager = self.pager();
         let mut folder = Folder::new(pager, self.store.inner.last_seq());
         let entry = folder.entry(entry).map_err(|e| StoreError::tree(&key, e))?;
-        self.store.put_pages(std::mem::take(&mut folder.pages))?;
+        self.store.write_pages(folder.finish())?;
         Ok(entry)
     }
 

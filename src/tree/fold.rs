@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::entry::{Chunked, Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
 use super::map::{Body, Child, Link, Map, Run};
-use super::page::{write_entry, write_run};
+use super::page::write_run;
 use super::pager::Pager;
 use crate::value::cbor::Writer;
 use crate::value::{Value, cbor};
@@ -23,10 +23,31 @@ const INLINE_MAP: usize = 1024;
 pub struct Folder<'a> {
     pager: &'a Pager,
     birth: u64,
+    pages: Vec<(PageAddr, Vec<u8>)>,
+    /// Runs with their page; with the page's length where the run goes into the cache.
+    written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
+}
+
+/// What a fold has to write.
+#[derive(Debug)]
+pub struct Folded<'a> {
+    pager: &'a Pager,
     /// Sealed pages to put into the backend before anything that refers to them.
     pub pages: Vec<(PageAddr, Vec<u8>)>,
-    /// Their size.
-    pub bytes: usize,
+    written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
+}
+
+impl Folded<'_> {
+    /// The pages are in the backend: versions that share what was folded need not write it again.
+    /// Only now, for a page that could not be written must be written by the next fold.
+    pub fn done(self) {
+        for (run, page, bytes) in self.written {
+            let first = run.saved.set(Arc::clone(&page)).is_ok();
+            if first && bytes > 0 {
+                self.pager.keep(page.addr, &run, bytes);
+            }
+        }
+    }
 }
 
 impl<'a> Folder<'a> {
@@ -36,7 +57,16 @@ impl<'a> Folder<'a> {
             pager,
             birth,
             pages: Vec::new(),
-            bytes: 0,
+            written: Vec::new(),
+        }
+    }
+
+    /// Everything that is to be written.
+    pub fn finish(self) -> Folded<'a> {
+        Folded {
+            pager: self.pager,
+            pages: self.pages,
+            written: self.written,
         }
     }
 
@@ -96,7 +126,6 @@ impl<'a> Folder<'a> {
     pub fn page(&mut self, bytes: &[u8], len: u64, dirs: u64) -> Result<Arc<PageRef>, TreeError> {
         let addr = self.pager.address(bytes);
         let sealed = self.pager.seal(&addr, self.birth, bytes)?;
-        self.bytes += sealed.len();
         self.pages.push((addr, sealed));
         Ok(Arc::new(PageRef {
             addr,
@@ -149,17 +178,10 @@ impl<'a> Folder<'a> {
         }
         let whole = Map(Link::Mem(Arc::clone(run)));
         let page = self.page(&bytes, whole.len(), whole.dirs())?;
-        // Versions that share this run find it written.
-        let _ = run.saved.set(Arc::clone(&page));
-        let _ = compact.saved.set(Arc::clone(&page));
-        self.pager.keep(page.addr, &Arc::new(compact), bytes.len());
+        let compact = Arc::new(compact);
+        self.written
+            .push((Arc::clone(&compact), Arc::clone(&page), bytes.len()));
+        self.written.push((Arc::clone(run), Arc::clone(&page), 0));
         Ok(Link::Page(page))
     }
-}
-
-/// Bytes that the entry takes in a journal record: what a fold has not written yet.
-pub fn weight(entry: &Entry, pager: &Pager) -> Result<usize, TreeError> {
-    let mut bytes = Vec::new();
-    write_entry(&mut Writer::new(&mut bytes), entry, pager)?;
-    Ok(bytes.len())
 }

@@ -69,20 +69,20 @@ pub trait Forest {
     fn document(&mut self, key: &Key) -> Result<&mut Option<Entry>, TreeError>;
 }
 
-/// The hidden document that holds the attributes of the root directory: CBOR `undefined`, which no
-/// value's encoding is.
+/// The hidden document that holds the attributes of the root directory. Its key is the integer 0 in
+/// two bytes, which is well-formed CBOR and no value's canonical encoding.
 pub fn root_key() -> Key {
-    Key::from_canonical(&[0xf7])
+    Key::from_canonical(&[0x18, 0x00])
 }
 
-/// The hidden document of files with several names.
+/// The hidden document of files with several names: the integer 1 in two bytes.
 pub fn links_key() -> Key {
-    Key::from_canonical(&[0xf8, 0xff])
+    Key::from_canonical(&[0x18, 0x01])
 }
 
 /// Whether a key is one of the hidden documents.
 pub fn is_hidden(key: &Key) -> bool {
-    matches!(key.bytes(), [0xf7] | [0xf8, ..])
+    matches!(key.bytes(), [0x18, 0x00 | 0x01])
 }
 
 /// Applies the steps of one record, one after the other.

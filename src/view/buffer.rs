@@ -271,7 +271,7 @@ impl Buffer {
                 ));
             }
         }
-        store.put_pages(std::mem::take(&mut folder.pages))?;
+        store.write_pages(folder.finish())?;
         for (index, page) in spilled {
             self.written.insert(index, Written::Page(page));
         }

@@ -255,3 +255,34 @@ fn eight_threads_lose_no_update() {
     });
     assert_eq!(s.get_in(&path("[:n :x]")).unwrap(), Some(Value::Int(1600)));
 }
+
+#[test]
+fn values_nest_a_thousand_deep() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Location::Embedded(dir.path().join("s"));
+    let s = Store::create(&place, &CreateOptions::default()).unwrap();
+    let keys: Vec<Key> = (0..1000).map(|i| Key::text(&format!("k{i}"))).collect();
+    s.assoc_in(&keys, &v("1")).unwrap();
+    s.settle().unwrap();
+    s.assoc_in(&keys, &v("2")).unwrap();
+    let whole = s.get(&keys[0]).unwrap().unwrap();
+    s.assoc(&Key::text("copy"), &whole).unwrap();
+    s.release().unwrap();
+    let s = Store::connect(&place, &ConnectOptions::default()).unwrap();
+    assert_eq!(s.get_in(&keys).unwrap(), Some(v("2")));
+    assert_eq!(s.get(&Key::text("copy")).unwrap(), Some(whole));
+    assert!(s.dissoc_in(&keys[..500]).unwrap());
+}
+
+#[test]
+fn what_is_too_deep_to_be_read_back_is_refused() {
+    let s = memory();
+    let deep = (0..3000).fold(Value::Nil, |inner, _| Value::List(vec![inner]));
+    assert!(matches!(
+        s.assoc(&Key::text("a"), &deep),
+        Err(StoreError::Tree { .. })
+    ));
+    assert_eq!(s.get(&Key::text("a")).unwrap(), None);
+    let keys: Vec<Key> = (0..3000).map(|_| Key::text("k")).collect();
+    assert!(s.assoc_in(&keys, &Value::Nil).is_err());
+}
