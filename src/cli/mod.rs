@@ -11,6 +11,7 @@ mod beacon;
 mod content;
 mod cp;
 mod daemon;
+mod demo;
 mod destroy;
 mod document;
 mod edit;
@@ -90,6 +91,7 @@ enum Verb {
     Import(import::Import),
     Export(export::Export),
     Destroy(destroy::Destroy),
+    Demo(demo::Demo),
     #[command(hide = true)]
     Update(update::Update),
     Version(version::Version),
@@ -128,6 +130,7 @@ fn run(verb: Verb, out: &mut Output) -> Result<(), CliError> {
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),
+        Verb::Demo(verb) => verb.run(out),
         Verb::Update(verb) => verb.run(out),
         Verb::Version(verb) => verb.run(out),
     }
