@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
 use super::error::CliError;
 use super::execute::execute;
@@ -60,7 +60,12 @@ impl Access {
             ..ConnectOptions::default()
         };
         loop {
-            if let Some(daemon) = Remote::of_location(location)? {
+            let daemon = match Remote::of_location(location)? {
+                // No daemon could leave word in a directory that cannot be written.
+                None if is_unwritable(location) => Remote::search(location),
+                found => found,
+            };
+            if let Some(daemon) = daemon {
                 return Ok(Self::Daemon(daemon));
             }
             match Store::connect(location, &options) {
@@ -70,6 +75,12 @@ impl Access {
                         return Ok(Self::Daemon(daemon));
                     }
                     thread::sleep(POLL);
+                }
+                Err(StoreError::Missing { location: named })
+                    if matches!(location, Location::Memory(_)) =>
+                {
+                    let why = "no process has such a store in memory; kfs mount mem: DIR makes one";
+                    return Err(CliError::not_found(named, why));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -115,6 +126,13 @@ impl Access {
             "the daemon",
             "gave an answer that this kfs does not understand; are both of one version?",
         )
+    }
+}
+
+fn is_unwritable(location: &Location) -> bool {
+    match location {
+        Location::Embedded(directory) => access(directory, AccessFlags::W_OK).is_err(),
+        Location::Memory(_) => false,
     }
 }
 

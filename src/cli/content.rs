@@ -8,7 +8,11 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 
 use super::error::CliError;
-use crate::value::{Value, cbor, edn, json};
+use crate::value::{TextError, Value, cbor, edn, json};
+use crate::view::render::TypeName;
+
+/// Characters of a line that are shown around a mistake.
+const EXCERPT: usize = 72;
 
 /// A notation for values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,9 +46,10 @@ impl Notation {
             Self::Edn | Self::Json | Self::Text => {
                 let text = String::from_utf8(bytes).map_err(|e| {
                     let offset = e.utf8_error().valid_up_to();
-                    CliError::usage(format!(
-                        "{what}: not UTF-8 from byte {offset} on; use --as bytes"
-                    ))
+                    CliError::NotUtf8 {
+                        what: what.to_owned(),
+                        offset,
+                    }
                 })?;
                 self.read_text(text, what)
             }
@@ -53,17 +58,21 @@ impl Notation {
 
     fn read_text(self, text: String, what: &str) -> Result<Value, CliError> {
         let syntax = |format| {
-            move |source| CliError::Syntax {
-                what: what.to_owned(),
-                format,
-                source,
+            let text = &text;
+            move |source| {
+                let excerpt = excerpt(text, &source);
+                CliError::Syntax {
+                    what: what.to_owned(),
+                    format,
+                    source,
+                    excerpt,
+                }
             }
         };
         let value = match self {
             Self::Edn => edn::parse(&text).map_err(syntax("EDN"))?,
             Self::Json => json::parse(&text).map_err(syntax("JSON"))?,
-            Self::Text => return Ok(Value::Text(text)),
-            Self::Bytes => return Ok(Value::Bytes(text.into_bytes())),
+            Self::Text | Self::Bytes => Value::Text(text),
         };
         // What nests too deep to be stored would fail further on with less to say.
         cbor::check_depth(&value).map_err(|e| CliError::refused(what, e.to_string()))?;
@@ -83,21 +92,11 @@ impl Notation {
         let mut shown = match (self, value) {
             (Self::Bytes, Value::Bytes(bytes)) => return Ok(bytes.clone()),
             (Self::Bytes, Value::Text(text)) => return Ok(text.clone().into_bytes()),
-            (Self::Bytes, _) => {
-                return Err(CliError::refused(
-                    what,
-                    "neither bytes nor text; show it with --as edn or --as json",
-                ));
-            }
             (Self::Text, Value::Text(text)) => text.clone(),
-            (Self::Text, Value::Bytes(_)) => {
-                return Err(CliError::refused(
-                    what,
-                    "bytes, not text; show them with --as bytes or --as edn",
-                ));
-            }
-            (Self::Edn | Self::Text, value) if pretty => edn::pretty(value),
-            (Self::Edn | Self::Text, value) => edn::print(value),
+            (Self::Bytes, value) => return Err(other_type(what, value, "neither bytes nor text")),
+            (Self::Text, value) => return Err(other_type(what, value, "not text")),
+            (Self::Edn, value) if pretty => edn::pretty(value),
+            (Self::Edn, value) => edn::print(value),
             (Self::Json, value) if pretty => json::pretty(value),
             (Self::Json, value) => json::print(value),
         };
@@ -135,6 +134,33 @@ impl Input {
     }
 }
 
+/// The line of a mistake, as much of it as fits, and below it a mark at the place.
+fn excerpt(text: &str, error: &TextError) -> String {
+    let line = text
+        .lines()
+        .nth(error.line.saturating_sub(1))
+        .unwrap_or_default();
+    let column = error.column.saturating_sub(1);
+    let start = column.saturating_sub(EXCERPT / 2);
+    let part: String = line
+        .chars()
+        .skip(start)
+        .take(EXCERPT)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let dots = if start > 0 { "…" } else { "" };
+    let mark = " ".repeat(column - start + dots.chars().count());
+    format!("\n  {dots}{part}\n  {mark}^")
+}
+
+fn other_type(what: &str, value: &Value, wanted: &str) -> CliError {
+    let found = TypeName::of(value);
+    CliError::refused(
+        what,
+        format!("a value of type {found}, {wanted}; show it with --as edn or --as json"),
+    )
+}
+
 /// The content of a file; `-` is standard input.
 pub(super) fn read(file: &OsStr) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
@@ -166,9 +192,27 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with("VALUE: not valid EDN: line 2, column"),
+            error.starts_with("VALUE: not valid EDN: line 2, column 4: "),
             "{error}"
         );
+        assert!(error.ends_with("\n   1 :b}\n     ^"), "{error}");
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_mistake_is_shown() {
+        let text = format!("[{} ){}]", "1 ".repeat(500), " 2".repeat(500));
+        let error = Notation::Edn
+            .read(text.into_bytes(), "VALUE")
+            .unwrap_err()
+            .to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{error}");
+        let at = lines[2].chars().position(|c| c == '^').unwrap();
+        assert!(
+            lines[1].chars().skip(at - 2).take(5).any(|c| c == ')'),
+            "{error}"
+        );
+        assert!(lines[1].chars().count() < 80, "{error}");
     }
 
     #[test]
@@ -189,11 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_number_are_refused() {
+    fn a_number_is_neither_bytes_nor_text() {
         assert!(Notation::Bytes.show(&Value::Int(1), false, "x").is_err());
-        assert_eq!(
-            Notation::Text.show(&Value::Int(1), false, "x").unwrap(),
-            b"1\n"
-        );
+        assert!(Notation::Text.show(&Value::Int(1), false, "x").is_err());
     }
 }

@@ -119,7 +119,7 @@ pub fn copy(
     if target.starts_with(&source) || source.starts_with(&target) {
         return Err(CliError::refused(
             from.to_string(),
-            format!("cannot be copied to {to}: one is inside the other"),
+            format!("cannot be copied to {to}, into itself or over what it is in"),
         ));
     }
     store.transact(|tx| {

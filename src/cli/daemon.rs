@@ -1,5 +1,6 @@
 //! The process behind a mount: it holds the store, answers the kernel and takes commands.
 
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -17,6 +18,7 @@ use super::request::{Request, Response};
 use super::signals::StopSignals;
 use super::socket::{Server, SocketError};
 use super::wire;
+use crate::backend::BackendError;
 use crate::fuse::{Invalidator, MountOptions, Session, mounts};
 use crate::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
 use crate::view::{View, ViewOptions};
@@ -48,6 +50,7 @@ impl Daemon {
         signals: StopSignals,
         on_ready: impl FnOnce(uuid::Uuid) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
+        self.check_point()?;
         let store = self.connect()?;
         let view =
             View::new(store.clone(), self.view_options()).map_err(|source| CliError::View {
@@ -58,6 +61,31 @@ impl Daemon {
         view.shutdown();
         drop(view);
         served.and(store.release().map_err(CliError::from))
+    }
+
+    /// Refuses a mountpoint that is not there, or would hide the store from its own daemon.
+    fn check_point(&self) -> Result<(), CliError> {
+        let shown = self.point.display().to_string();
+        let missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+        if self.point.symlink_metadata().is_err_and(|e| missing(&e)) {
+            return Err(CliError::not_found(
+                shown,
+                "no such directory to mount on; make it with mkdir",
+            ));
+        }
+        let point = super::place::absolute(&self.point);
+        match &self.location {
+            Location::Embedded(store) if store.starts_with(&point) || point.starts_with(store) => {
+                Err(CliError::refused(
+                    shown,
+                    format!(
+                        "the store {} cannot be mounted on itself, on what it is in or on what is in it",
+                        store.display()
+                    ),
+                ))
+            }
+            Location::Embedded(_) | Location::Memory(_) => Ok(()),
+        }
     }
 
     /// Whether the store is mounted already. A daemon whose mount is gone is about to let go of it.
@@ -98,6 +126,12 @@ impl Daemon {
         match Store::connect(&self.location, &options) {
             Err(StoreError::Missing { .. }) if matches!(self.location, Location::Memory(_)) => {
                 Ok(Store::create(&self.location, &CreateOptions::default())?)
+            }
+            Err(error) if !self.options.read_only && is_read_only(&error) => {
+                Err(CliError::Denied {
+                    what: self.location.to_string(),
+                    why: format!("{error}; it can be mounted for reading: -o ro"),
+                })
             }
             other => Ok(other?),
         }
@@ -169,6 +203,11 @@ impl Daemon {
             None => Ok(served?),
         }
     }
+}
+
+/// Whether a store cannot be written because of where it lies.
+fn is_read_only(error: &StoreError) -> bool {
+    matches!(error, StoreError::Backend(BackendError::Io { source, .. }) if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// What answers commands.

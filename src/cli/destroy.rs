@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::place::location;
 use super::remote::Remote;
-use crate::store::{ConnectOptions, Location, Store, StoreError};
+use crate::store::{ConnectOptions, Location, Store};
 
 /// Delete a store with everything in it.
 ///
@@ -26,32 +26,32 @@ pub struct Destroy {
 impl Destroy {
     pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
         let location = location(&self.store)?;
-        if let Some(daemon) = Remote::of_location(&location)?.or_else(|| Remote::search(&location))
-        {
+        let daemon = Remote::of_location(&location)?.or_else(|| Remote::search(&location));
+        let present = match &daemon {
+            Some(daemon) => daemon.status().id,
+            None => id_of(&location)?,
+        };
+        let id = match self.id {
+            Some(id) => id,
+            None => ask(&location, present)?,
+        };
+        if id != present {
+            let why = format!("nothing is deleted: this store is {present}, not {id}");
+            return Err(CliError::refused(location.to_string(), why));
+        }
+        if let Some(daemon) = daemon {
             let at = daemon
                 .mountpoint()
                 .map_or_else(String::new, |point| format!(" at {}", point.display()));
-            let pid = daemon.status().pid;
             return Err(CliError::InUse {
                 what: location.to_string(),
-                why: format!("mounted{at} by process {pid}; kfs umount it first"),
+                why: format!(
+                    "mounted{at} by process {}; kfs umount it first",
+                    daemon.status().pid
+                ),
             });
         }
-        let id = match self.id {
-            Some(id) => id,
-            None => ask(&location)?,
-        };
-        Store::delete(&location, id).map_err(|error| match error {
-            StoreError::WrongId {
-                location,
-                found,
-                expected,
-            } => CliError::refused(
-                location,
-                format!("nothing is deleted: this store is {found}, not {expected}"),
-            ),
-            other => other.into(),
-        })?;
+        Store::delete(&location, id)?;
         beacon::remove(&location);
         if out.wants_json() {
             Ok(())
@@ -61,8 +61,7 @@ impl Destroy {
     }
 }
 
-/// Has the user type the id, which shows which store it is.
-fn ask(location: &Location) -> Result<Uuid, CliError> {
+fn id_of(location: &Location) -> Result<Uuid, CliError> {
     let options = ConnectOptions {
         read_only: true,
         ..ConnectOptions::default()
@@ -70,10 +69,16 @@ fn ask(location: &Location) -> Result<Uuid, CliError> {
     let store = Store::connect(location, &options)?;
     let id = store.id();
     store.release()?;
+    Ok(id)
+}
+
+/// Has the user type the id, which shows which store it is.
+fn ask(location: &Location, id: Uuid) -> Result<Uuid, CliError> {
     if !io::stdin().is_terminal() {
-        return Err(CliError::usage(format!(
-            "{location}: give the store's id to delete it with everything in it: --id {id}"
-        )));
+        return Err(CliError::refused(
+            location.to_string(),
+            format!("give the store's id to delete it with everything in it: --id {id}"),
+        ));
     }
     let mut screen = io::stderr();
     let asked = write!(

@@ -172,7 +172,7 @@ impl Draft {
         }
         let error = CliError::failed(
             format!("the editor {shown}"),
-            format!("ended with {status}; nothing was changed"),
+            format!("ended with {status}; the value is unchanged"),
         );
         Err(self.keep(&error))
     }

@@ -18,7 +18,7 @@ pub enum CliError {
         message: String,
     },
     /// A value is not what it was said to be.
-    #[error("{what}: not valid {format}: {source}")]
+    #[error("{what}: not valid {format}: {source}{excerpt}")]
     Syntax {
         /// The argument or file.
         what: String,
@@ -26,6 +26,16 @@ pub enum CliError {
         format: &'static str,
         /// Where and why.
         source: TextError,
+        /// The place, on lines of their own.
+        excerpt: String,
+    },
+    /// A text is none.
+    #[error("{what}: not UTF-8 from byte {offset} on; use --as bytes")]
+    NotUtf8 {
+        /// The argument or file.
+        what: String,
+        /// Where the first wrong byte stands.
+        offset: usize,
     },
     /// Something named is not there.
     #[error("{what}: {why}")]

@@ -18,7 +18,7 @@ pub const TABLE: &str = "\
 Exit codes:
   0  done
   1  failed for a reason that has no code of its own
-  2  the command line, a value or an option cannot be understood
+  2  the command line cannot be understood
   3  no such store, path, file or mount
   4  refused as things are: something exists already, a directory is not empty, the path leads
      through a value that has nothing inside, the store has another id
@@ -26,7 +26,8 @@ Exit codes:
   6  damaged: stored bytes are not what was written
   7  no space left
   8  not permitted, or open for reading only
-  9  not supported: another format version, or something that this system lacks";
+  9  not supported: another format version, or something that this system lacks
+ 10  a value is not what it should be: not valid EDN, JSON or UTF-8";
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub enum Exit {
     Done,
     /// Failed for a reason without a code of its own.
     Failed,
-    /// The command line or a value cannot be understood.
+    /// The command line cannot be understood.
     Usage,
     /// Something named is not there.
     NotFound,
@@ -52,6 +53,8 @@ pub enum Exit {
     Denied,
     /// Another format, or something that the system lacks.
     Unsupported,
+    /// A value that does not parse.
+    Invalid,
 }
 
 impl Exit {
@@ -69,6 +72,7 @@ impl Exit {
             Self::NoSpace => 7,
             Self::Denied => 8,
             Self::Unsupported => 9,
+            Self::Invalid => 10,
         }
     }
 
@@ -84,6 +88,7 @@ impl Exit {
             Self::NoSpace,
             Self::Denied,
             Self::Unsupported,
+            Self::Invalid,
         ];
         all.into_iter()
             .find(|exit| exit.code() == code)
@@ -93,7 +98,8 @@ impl Exit {
     /// The code of an error.
     pub(super) fn of(error: &CliError) -> Self {
         match error {
-            CliError::Usage { .. } | CliError::Syntax { .. } | CliError::Option(_) => Self::Usage,
+            CliError::Usage { .. } | CliError::Option(_) => Self::Usage,
+            CliError::Syntax { .. } | CliError::NotUtf8 { .. } => Self::Invalid,
             CliError::NotFound { .. } => Self::NotFound,
             CliError::Refused { .. } => Self::Refused,
             CliError::InUse { .. } => Self::InUse,
@@ -115,8 +121,9 @@ fn store(error: &StoreError) -> Exit {
     match error {
         StoreError::Missing { .. }
         | StoreError::NotAStore { .. }
+        | StoreError::BadLocation { .. }
         | StoreError::NothingThere { .. } => Exit::NotFound,
-        StoreError::BadLocation { .. } | StoreError::EmptyPath => Exit::Usage,
+        StoreError::EmptyPath => Exit::Usage,
         StoreError::Exists { .. }
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }

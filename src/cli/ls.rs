@@ -19,7 +19,7 @@ const PAGE: usize = 1000;
 
 /// List the entries of a store or of a map or vector in it.
 ///
-/// Names are those of the mount. Maps and vectors end in a slash.
+/// Names are those of the mount.
 #[derive(Debug, Args)]
 pub struct Ls {
     /// The store, or a path inside a mount
@@ -89,7 +89,7 @@ impl Ls {
                 out.bytes(format!("{type_name:types$}  {size:>sizes$}  {time}  ").as_bytes())?;
             }
             out.name(&entry.name.0)?;
-            out.line(if entry.directory { "/" } else { "" })?;
+            out.line("")?;
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub fn rename(
     if target.starts_with(&source) || source.starts_with(&target) {
         return Err(CliError::refused(
             from.to_string(),
-            format!("cannot be moved to {to}: one is inside the other"),
+            format!("cannot be moved to {to}, into itself or over what it is in"),
         ));
     }
     store.transact(|tx| {

@@ -9,7 +9,7 @@ use super::get::{decode, key_of};
 use super::output::Output;
 use super::place::{Bytes, NamePath, Place};
 use super::request::{Expect, Request, Response};
-use super::resolve::resolve;
+use super::resolve::{in_names, resolve};
 use crate::store::Store;
 use crate::value::cbor;
 
@@ -74,10 +74,12 @@ pub fn put(
     };
     let keys = resolve(store, path)?;
     if *expect == Expect::Any {
-        store.assoc_in(&keys, &value)?;
+        store
+            .assoc_in(&keys, &value)
+            .map_err(|e| in_names(path, e))?;
         return Ok(Response::Done);
     }
-    store.transact(|tx| {
+    let done = store.transact(|tx| {
         let present = tx.value(&keys)?;
         match (&present, &expected) {
             (Some(_), None) => Err(CliError::refused(
@@ -92,7 +94,8 @@ pub fn put(
             .in_transaction()),
             _ => tx.assoc_in(&keys, &value),
         }
-    })?;
+    });
+    done.map_err(|e| in_names(path, e))?;
     Ok(Response::Done)
 }
 

@@ -15,6 +15,8 @@ use crate::store::Location;
 
 /// The daemon hangs up on commands that say nothing for 30 s.
 const FRESH: Duration = Duration::from_secs(20);
+/// How long a daemon may take to say who it is.
+const GREETING: Duration = Duration::from_secs(5);
 
 /// A connection to a daemon.
 #[derive(Debug)]
@@ -100,7 +102,12 @@ impl Remote {
     }
 
     fn greet(mut client: Client) -> Result<Self, CliError> {
-        match exchange(&mut client, &Request::Status)? {
+        let unheard = |source| CliError::io("asking the daemon of the mount", source);
+        // One that is stopped must not stop everybody who looks for another.
+        client.wait_at_most(Some(GREETING)).map_err(unheard)?;
+        let status = exchange(&mut client, &Request::Status)?;
+        client.wait_at_most(None).map_err(unheard)?;
+        match status {
             Response::Status(status) => Ok(Self {
                 client,
                 status: *status,

@@ -3,8 +3,8 @@
 use super::error::CliError;
 use super::output::printable;
 use super::place::NamePath;
-use crate::store::Store;
-use crate::tree::{Entry, Node};
+use crate::store::{Store, StoreError};
+use crate::tree::{Entry, Node, TreeError};
 use crate::value::{Key, KeyPath, Value};
 use crate::view::names::{NAME_MAX, NameContext, Parsed, hash_of, name_of, parse_name};
 
@@ -161,11 +161,31 @@ fn find_child(
     }
 }
 
+/// An error of a write, told in names instead of keys where it is about one of them.
+pub fn in_names(path: &NamePath, error: StoreError) -> CliError {
+    match error {
+        StoreError::Tree {
+            source: TreeError::BadIndex { len, depth, .. },
+            ..
+        } => {
+            let vector = NamePath(path.0.iter().take(depth).cloned().collect());
+            let name = path
+                .0
+                .get(depth)
+                .map(|name| printable(&name.0))
+                .unwrap_or_default();
+            let why =
+                format!("{name} is no index of a vector of length {len}; the next one is {len}");
+            CliError::refused(vector.to_string(), why)
+        }
+        other => other.into(),
+    }
+}
+
 /// An error of a tree, told with the key it happened at.
-pub fn tree(key: &Key, error: crate::tree::TreeError) -> CliError {
-    use crate::store::StoreError;
+pub fn tree(key: &Key, error: TreeError) -> CliError {
     CliError::Store(match error {
-        crate::tree::TreeError::Backend(error) => StoreError::Backend(error),
+        TreeError::Backend(error) => StoreError::Backend(error),
         source => StoreError::Tree {
             key: printable(key.to_string().as_bytes()),
             source,

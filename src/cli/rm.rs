@@ -31,7 +31,11 @@ pub struct Rm {
 
 impl Rm {
     pub(super) fn run(self, _out: &mut Output) -> Result<(), CliError> {
-        let place = Place::below_root(&self.store, self.path.as_deref(), "kfs rm STORE PATH")?;
+        let place = Place::with_path(&self.store, self.path.as_deref())?;
+        if place.path.is_root() {
+            let why = "the whole store, not an entry of it; kfs destroy deletes a store";
+            return Err(CliError::refused(place.to_string(), why));
+        }
         let mut access = Access::open(&place, Use::Write)?;
         match access.done(Request::Remove {
             path: place.path,

@@ -236,6 +236,14 @@ pub fn connect_at(path: &Path) -> io::Result<Client> {
 }
 
 impl Client {
+    /// Waits for answers no longer than this from now on; `None` is as long as the daemon lives.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn wait_at_most(&self, patience: Option<Duration>) -> io::Result<()> {
+        self.0.set_read_timeout(patience)
+    }
+
     /// Sends a request and waits for the answer, as long as the daemon lives: some commands take
     /// their time.
     ///

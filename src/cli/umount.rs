@@ -92,7 +92,7 @@ pub(super) fn entry_at(dir: &Path) -> Result<MountEntry, CliError> {
         }
         None => Err(CliError::not_found(
             dir.display().to_string(),
-            "no store is mounted there; kfs status lists the mounts",
+            "not the mount of a store; kfs status lists those",
         )),
     }
 }

@@ -440,7 +440,7 @@ fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
             } else {
                 StoreError::NotAStore {
                     location,
-                    reason: "the directory holds no engine of a store".to_owned(),
+                    reason: "the directory holds other things and no store".to_owned(),
                 }
             }
         }
