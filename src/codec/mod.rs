@@ -26,11 +26,12 @@
 //! store than it was written for is refused. It says nothing about intent: the key is no secret.
 //!
 //! [`Codec::seal`] and [`Codec::open`] take and give serialized bytes; what they mean is the
-//! store's business. The stages are types ([`compress::Compressed`] is the only thing that can
-//! be framed), so that no code can get their order wrong.
+//! store's business. The stages are types (only a `Compressed` can be sealed), so that no code
+//! can get their order wrong.
 
 mod compress;
 mod error;
+mod frame;
 mod header;
 
 use std::borrow::Cow;

@@ -254,7 +254,15 @@ impl Journal {
     /// # Errors
     /// A failure of the system, and from then on [`JournalError::Failed`].
     pub fn sync(&self) -> Result<()> {
-        let wanted = self.last();
+        self.sync_to(self.last())
+    }
+
+    /// Returns once everything up to the record `wanted` is durable, and claims no more: what
+    /// later records refer to may not be durable yet.
+    ///
+    /// # Errors
+    /// As [`Journal::sync`].
+    pub fn sync_to(&self, wanted: u64) -> Result<()> {
         let mut syncing = self.syncing.lock();
         loop {
             if let Some(reason) = &syncing.failed {
@@ -274,7 +282,7 @@ impl Journal {
         syncing.under_way = true;
         drop(syncing);
 
-        let outcome = self.sync_files();
+        let outcome = self.sync_files(wanted);
 
         let mut syncing = self.syncing.lock();
         syncing.under_way = false;
@@ -372,9 +380,9 @@ impl Journal {
 
     /// Syncs every file that has something unsynced, older ones first, so that at any moment
     /// what is durable is a prefix.
-    fn sync_files(&self) -> Result<()> {
+    fn sync_files(&self, wanted: u64) -> Result<()> {
         let mut writer = self.writer.lock();
-        let last = writer.last;
+        let last = writer.last.min(wanted);
         let mut files: Vec<Arc<SegmentFile>> = writer
             .closed
             .iter_mut()
@@ -386,7 +394,7 @@ impl Journal {
         let outcome = files.iter().try_for_each(|file| file.sync());
         match outcome {
             Ok(()) => {
-                self.synced.store(last, Ordering::Release);
+                self.synced.fetch_max(last, Ordering::AcqRel);
                 self.note.write(&self.key, last);
             }
             Err(ref error) => self.writer.lock().failed = Some(error.to_string()),

@@ -34,9 +34,12 @@ impl Recovered {
         for segment in &mut self.segments {
             if segment.kept.is_some_and(|(_, kept)| kept > last) {
                 let frame = segment.frames.iter().rev().find(|frame| frame.seq <= last);
-                segment.kept = frame
-                    .filter(|frame| frame.seq > self.folded)
-                    .map(|frame| ((frame.offset + frame_length(frame.payload)) as u64, frame.seq));
+                segment.kept = frame.filter(|frame| frame.seq > self.folded).map(|frame| {
+                    (
+                        (frame.offset + frame_length(frame.payload)) as u64,
+                        frame.seq,
+                    )
+                });
             }
         }
     }

@@ -13,7 +13,6 @@ fn read_only(dir: &Path, store: &Uuid, folded: u64) -> Result<Vec<JournalRecord>
     Ok(Recovery::read(dir, store, folded)?.take_records())
 }
 
-
 use super::faults::{FAIL_SYNC, SHORT_WRITE, SLOW_SYNC};
 use super::*;
 
@@ -63,14 +62,8 @@ fn records_come_back_in_order_after_what_is_folded() {
     assert!(found.is_empty());
     append(&journal, 1..=10);
     drop(journal);
-    assert_eq!(
-        read_only(dir.path(), &STORE, 0).unwrap(),
-        records(1..=10)
-    );
-    assert_eq!(
-        read_only(dir.path(), &STORE, 4).unwrap(),
-        records(5..=10)
-    );
+    assert_eq!(read_only(dir.path(), &STORE, 0).unwrap(), records(1..=10));
+    assert_eq!(read_only(dir.path(), &STORE, 4).unwrap(), records(5..=10));
     let (journal, found) = open(dir.path(), 4);
     assert_eq!(found, records(5..=10));
     assert_eq!((journal.last(), journal.synced()), (10, 10));

@@ -1,13 +1,12 @@
 //! Reading and writing values.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-use super::record::{Doc, Meta};
+use super::record::{KeyedDoc, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert};
-use crate::value::{Key, KeyPath, Value};
+use crate::value::{Key, KeyPath, Value, cbor};
 
 /// A value before and after a write. `None` before: there was nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +32,12 @@ impl Store {
     /// [`StoreError::EmptyPath`]; [`TreeError::ThroughScalar`] if the path leads through something
     /// that has no children; damage; a failure of the backend.
     pub fn get_in(&self, path: &[Key]) -> Result<Option<Value>, StoreError> {
-        let Some((key, rest)) = path.split_first() else { return Err(StoreError::EmptyPath) };
-        let Some(doc) = self.doc(key)? else { return Ok(None) };
+        let Some((key, rest)) = path.split_first() else {
+            return Err(StoreError::EmptyPath);
+        };
+        let Some(doc) = self.doc(key)? else {
+            return Ok(None);
+        };
         value_in(&doc.entry, rest, self.pager()).map_err(|e| StoreError::tree(key, e))
     }
 
@@ -164,17 +167,37 @@ impl Store {
     /// [`StoreError::NothingThere`]; [`StoreError::IntoItself`]; else as [`Store::assoc_in`].
     pub fn swap(&self, a: &[Key], b: &[Key]) -> Result<(), StoreError> {
         if a.starts_with(b) || b.starts_with(a) {
-            return if a == b { Ok(()) } else { Err(StoreError::IntoItself { path: show_path(a) }) };
+            return if a == b {
+                Ok(())
+            } else {
+                Err(StoreError::IntoItself { path: show_path(a) })
+            };
         }
         self.transact(|tx| {
             let now = tx.now;
             let (attrs_a, attrs_b) = (tx.moved_attrs(a)?, tx.moved_attrs(b)?);
             let first = tx.taken();
             let time = Some(now);
-            tx.push(Op::Take { path: KeyPath::from(a.to_vec()), time })?;
-            tx.push(Op::Take { path: KeyPath::from(b.to_vec()), time })?;
-            tx.push(Op::Place { path: KeyPath::from(b.to_vec()), index: first, attrs: attrs_a, time })?;
-            tx.push(Op::Place { path: KeyPath::from(a.to_vec()), index: first + 1, attrs: attrs_b, time })
+            tx.push(Op::Take {
+                path: KeyPath::from(a.to_vec()),
+                time,
+            })?;
+            tx.push(Op::Take {
+                path: KeyPath::from(b.to_vec()),
+                time,
+            })?;
+            tx.push(Op::Place {
+                path: KeyPath::from(b.to_vec()),
+                index: first,
+                attrs: attrs_a,
+                time,
+            })?;
+            tx.push(Op::Place {
+                path: KeyPath::from(a.to_vec()),
+                index: first + 1,
+                attrs: attrs_b,
+                time,
+            })
         })
     }
 
@@ -186,32 +209,57 @@ impl Store {
     /// [`TreeError::NotFound`] if the target's parent is missing; else as [`Store::assoc_in`].
     pub fn rename(&self, from: &[Key], to: &[Key], no_replace: bool) -> Result<(), StoreError> {
         if to.starts_with(from) || from.starts_with(to) {
-            return if from == to { Ok(()) } else { Err(StoreError::IntoItself { path: show_path(from) }) };
+            return if from == to {
+                Ok(())
+            } else {
+                Err(StoreError::IntoItself {
+                    path: show_path(from),
+                })
+            };
         }
         self.transact(|tx| {
             let now = tx.now;
             let attrs = tx.moved_attrs(from)?;
             if no_replace && tx.find(to)?.is_some() {
-                return Err(StoreError::Occupied { path: show_path(to) });
+                return Err(StoreError::Occupied {
+                    path: show_path(to),
+                });
             }
             tx.check_place(to)?;
             let index = tx.taken();
-            tx.push(Op::Take { path: KeyPath::from(from.to_vec()), time: Some(now) })?;
-            tx.push(Op::Place { path: KeyPath::from(to.to_vec()), index, attrs, time: Some(now) })
+            tx.push(Op::Take {
+                path: KeyPath::from(from.to_vec()),
+                time: Some(now),
+            })?;
+            tx.push(Op::Place {
+                path: KeyPath::from(to.to_vec()),
+                index,
+                attrs,
+                time: Some(now),
+            })
         })
     }
 
     /// All keys with what is known of them, as a stream in no particular order: a key that is there
     /// from the beginning to the end of the listing comes once.
     pub fn keys(&self) -> Keys {
-        Keys { store: self.clone(), ready: VecDeque::new(), after: None, done: false }
+        Keys {
+            store: self.clone(),
+            ready: VecDeque::new(),
+            after: None,
+            done: false,
+        }
     }
 
     /// Up to about `limit` documents after a key in the order of listing, and whether more follow.
     ///
     /// # Errors
     /// Damage, or a failure of the backend.
-    pub fn docs_after(&self, after: Option<&Key>, limit: usize) -> Result<(Vec<(Key, Arc<Doc>)>, bool), StoreError> {
+    pub fn docs_after(
+        &self,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<(Vec<KeyedDoc>, bool), StoreError> {
         self.check_open()?;
         let mut from = after.map(super::record::address);
         let mut docs = Vec::new();
@@ -233,12 +281,14 @@ impl Tx<'_> {
     /// # Errors
     /// As [`Store::get_in`].
     pub fn value(&mut self, path: &[Key]) -> Result<Option<Value>, StoreError> {
-        let Some(key) = path.first() else { return Err(StoreError::EmptyPath) };
+        let Some(key) = path.first() else {
+            return Err(StoreError::EmptyPath);
+        };
         let pager = self.pager();
         match self.find(path)? {
-            Some(found) => {
-                convert::to_value(&found.entry.node, pager).map(Some).map_err(|e| StoreError::tree(key, e))
-            }
+            Some(found) => convert::to_value(&found.entry.node, pager)
+                .map(Some)
+                .map_err(|e| StoreError::tree(key, e)),
             // A hole of a vector reads as nil.
             None => self.hole(path),
         }
@@ -246,7 +296,9 @@ impl Tx<'_> {
 
     fn hole(&mut self, path: &[Key]) -> Result<Option<Value>, StoreError> {
         let pager = self.pager();
-        let Some((key, above)) = path.split_last() else { return Ok(None) };
+        let Some((key, above)) = path.split_last() else {
+            return Ok(None);
+        };
         if above.is_empty() {
             return Ok(None);
         }
@@ -267,9 +319,16 @@ impl Tx<'_> {
     /// # Errors
     /// As [`Store::assoc_in`].
     pub fn assoc_in(&mut self, path: &[Key], value: &Value) -> Result<(), StoreError> {
-        let Some(top) = path.first() else { return Err(StoreError::EmptyPath) };
+        let Some(top) = path.first() else {
+            return Err(StoreError::EmptyPath);
+        };
         let pager = self.pager();
         let fail = |e: TreeError| StoreError::tree(top, e);
+        // What is too deep to be read back is not taken.
+        let limit = convert::MAX_DEPTH;
+        if path.len() > limit || cbor::check_depth(value).is_err() {
+            return Err(fail(TreeError::TooDeep { limit }));
+        }
         // The deepest place that is there, or is nil and becomes a map.
         let mut depth = 1;
         let mut parent: Option<Found> = None;
@@ -295,7 +354,14 @@ impl Tx<'_> {
             Value::Map(BTreeMap::from([(key.clone(), value)]))
         });
         let above = parent.map_or(Time::default(), |p| p.stamp);
-        let entry = convert::merge(old.as_ref().map(|f| &f.entry), &nested, self.now, above, pager).map_err(fail)?;
+        let entry = convert::merge(
+            old.as_ref().map(|f| &f.entry),
+            &nested,
+            self.now,
+            above,
+            pager,
+        )
+        .map_err(fail)?;
         let time = old.is_none().then_some(self.now);
         let place = KeyPath::from(path.get(..at).unwrap_or(path).to_vec());
         self.put(place, entry, time)
@@ -303,7 +369,9 @@ impl Tx<'_> {
 
     /// The attributes that an entry carries to another place.
     fn moved_attrs(&mut self, path: &[Key]) -> Result<Attrs, StoreError> {
-        let nothing = || StoreError::NothingThere { path: show_path(path) };
+        let nothing = || StoreError::NothingThere {
+            path: show_path(path),
+        };
         let found = self.find(path)?.ok_or_else(nothing)?;
         let mut attrs = found.entry.attrs();
         attrs.stamp = Some(found.stamp);
@@ -312,12 +380,19 @@ impl Tx<'_> {
 
     /// Whether something may be put at a path.
     fn check_place(&mut self, path: &[Key]) -> Result<(), StoreError> {
-        let Some((key, above)) = path.split_last() else { return Err(StoreError::EmptyPath) };
-        let Some(top) = above.first() else { return Ok(()) };
+        let Some((key, above)) = path.split_last() else {
+            return Err(StoreError::EmptyPath);
+        };
+        let Some(top) = above.first() else {
+            return Ok(());
+        };
         let pager = self.pager();
         match self.find(above)? {
-            Some(f) => check_index(&f.entry.node, key, above.len(), pager).map_err(|e| StoreError::tree(top, e)),
-            None => Err(StoreError::NothingThere { path: show_path(above) }),
+            Some(f) => check_index(&f.entry.node, key, above.len(), pager)
+                .map_err(|e| StoreError::tree(top, e)),
+            None => Err(StoreError::NothingThere {
+                path: show_path(above),
+            }),
         }
     }
 }
@@ -330,20 +405,32 @@ fn check_index(parent: &Node, key: &Key, depth: usize, pager: &Pager) -> Result<
             let len = edit::vector_len(map, pager)?;
             match key.as_index() {
                 Some(i) if i <= len => Ok(()),
-                _ => Err(TreeError::BadIndex { key: show_key(key), len, depth }),
+                _ => Err(TreeError::BadIndex {
+                    key: show_key(key),
+                    len,
+                    depth,
+                }),
             }
         }
         _ => Err(TreeError::ThroughScalar { depth }),
     }
 }
 
-fn value_in(root: &crate::tree::Entry, path: &[Key], pager: &Pager) -> Result<Option<Value>, TreeError> {
+fn value_in(
+    root: &crate::tree::Entry,
+    path: &[Key],
+    pager: &Pager,
+) -> Result<Option<Value>, TreeError> {
     if let Some(found) = edit::find(root, path, pager)? {
         return convert::to_value(&found.entry.node, pager).map(Some);
     }
     // A hole of a vector reads as nil.
-    let Some((key, above)) = path.split_last() else { return Ok(None) };
-    let (Some(parent), Some(i)) = (edit::find(root, above, pager)?, key.as_index()) else { return Ok(None) };
+    let Some((key, above)) = path.split_last() else {
+        return Ok(None);
+    };
+    let (Some(parent), Some(i)) = (edit::find(root, above, pager)?, key.as_index()) else {
+        return Ok(None);
+    };
     match &parent.entry.node {
         Node::Vector(map) => Ok((i < edit::vector_len(map, pager)?).then_some(Value::Nil)),
         _ => Ok(None),
@@ -368,7 +455,8 @@ impl Iterator for Keys {
                 Ok((docs, more)) => {
                     self.done = !more;
                     self.after = docs.last().map(|(k, _)| k.clone()).or(self.after.take());
-                    self.ready.extend(docs.into_iter().map(|(k, d)| (k, d.meta())));
+                    self.ready
+                        .extend(docs.into_iter().map(|(k, d)| (k, d.meta())));
                 }
                 Err(e) => {
                     self.done = true;

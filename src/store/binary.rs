@@ -28,8 +28,12 @@ impl BlobReader {
 
 impl Read for BlobReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let want = buf.len().min(usize::try_from(self.remaining()).unwrap_or(usize::MAX)).min(16 * CHUNK);
-        let bytes = content::read(&self.content, self.at, want, self.store.pager()).map_err(io::Error::other)?;
+        let want = buf
+            .len()
+            .min(usize::try_from(self.remaining()).unwrap_or(usize::MAX))
+            .min(16 * CHUNK);
+        let bytes = content::read(&self.content, self.at, want, self.store.pager())
+            .map_err(io::Error::other)?;
         for (to, from) in buf.iter_mut().zip(&bytes) {
             *to = *from;
         }
@@ -44,14 +48,28 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotBinary`]; damage; a failure of the backend.
-    pub fn bget(&self, key: &Key, range: Option<Range<u64>>) -> Result<Option<BlobReader>, StoreError> {
-        let Some(doc) = self.doc(key)? else { return Ok(None) };
+    pub fn bget(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<BlobReader>, StoreError> {
+        let Some(doc) = self.doc(key)? else {
+            return Ok(None);
+        };
         let Node::Bytes(content) = &doc.entry.node else {
-            return Err(StoreError::NotBinary { key: show_key(key), found: kind_name(&doc.entry.node) });
+            return Err(StoreError::NotBinary {
+                key: show_key(key),
+                found: kind_name(&doc.entry.node),
+            });
         };
         let range = range.unwrap_or(0..content.len());
         let end = range.end.min(content.len());
-        Ok(Some(BlobReader { store: self.clone(), content: content.clone(), at: range.start.min(end), end }))
+        Ok(Some(BlobReader {
+            store: self.clone(),
+            content: content.clone(),
+            at: range.start.min(end),
+            end,
+        }))
     }
 
     /// Puts the bytes of a reader under a key, in one step when the reader has ended. Memory does
@@ -69,10 +87,21 @@ impl Store {
             let attrs = match &found {
                 Some(f) if !f.entry.is_dir() => {
                     let crtime = times_of(&f.entry, f.stamp).crtime;
-                    let times = Some(Times { mtime: now, ctime: now, crtime });
-                    Attrs { times, bare: false, ..attrs_for_new_value(&f.entry.attrs()) }
+                    let times = Some(Times {
+                        mtime: now,
+                        ctime: now,
+                        crtime,
+                    });
+                    Attrs {
+                        times,
+                        bare: false,
+                        ..attrs_for_new_value(&f.entry.attrs())
+                    }
                 }
-                _ => Attrs { stamp: Some(now), ..Attrs::default() },
+                _ => Attrs {
+                    stamp: Some(now),
+                    ..Attrs::default()
+                },
             };
             let entry = Entry::plain(Node::Bytes(content.clone())).with_attrs(attrs);
             tx.put(KeyPath::from(vec![key.clone()]), entry, time)
@@ -85,7 +114,10 @@ impl Store {
         let mut len = 0u64;
         loop {
             let mut chunk = Vec::new();
-            source.take(CHUNK as u64).read_to_end(&mut chunk).map_err(StoreError::Source)?;
+            source
+                .take(CHUNK as u64)
+                .read_to_end(&mut chunk)
+                .map_err(StoreError::Source)?;
             let last = chunk.len() < CHUNK;
             if len == 0 && last {
                 return Ok(Content::Inline(Arc::from(chunk)));
@@ -95,7 +127,7 @@ impl Store {
                 let index = Key::index(len / CHUNK as u64);
                 len += chunk.len() as u64;
                 let page = folder.page(&chunk, chunk.len() as u64, 0).map_err(fail)?;
-                self.put_pages(folder.pages)?;
+                self.write_pages(folder.finish())?;
                 let entry = Entry::plain(Node::Bytes(Content::Page(page)));
                 chunks.insert(&index, entry, self.pager()).map_err(fail)?;
             }

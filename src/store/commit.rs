@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use super::docs::Slot;
 use super::record::Doc;
 use super::{Store, StoreError, Tx, show_key};
-use crate::tree::{Entry, Node, Op, Pager, Time, TreeError, read_ops, read_time, write_ops, write_time};
+use crate::tree::{
+    Entry, Node, Op, Pager, Time, TreeError, read_ops, read_time, write_ops, write_time,
+};
 use crate::value::Key;
 use crate::value::cbor::{Reader, Writer};
 
@@ -23,7 +25,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of `f`; of the journal; [`StoreError::Contention`].
-    pub fn transact<T>(&self, f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn transact<T>(
+        &self,
+        f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let out = self.transact_as(0, f)?;
         if self.synced {
             self.sync()?;
@@ -57,7 +62,10 @@ impl Store {
             }
         }
         let key = key.map_or_else(String::new, |k| show_key(&k));
-        Err(StoreError::Contention { key, attempts: ATTEMPTS })
+        Err(StoreError::Contention {
+            key,
+            attempts: ATTEMPTS,
+        })
     }
 
     /// Commits, or gives false if a document that was read has another version now.
@@ -82,7 +90,10 @@ impl Store {
             if inner.docs.generation() != generation {
                 continue;
             }
-            let moved = tx.drafts.iter().any(|(k, d)| inner.docs.unwritten_seq(k).is_some_and(|seq| seq != d.seq));
+            let moved = tx
+                .drafts
+                .iter()
+                .any(|(k, d)| inner.docs.unwritten_seq(k).is_some_and(|seq| seq != d.seq));
             if moved || !tx.checks.iter().all(|check| check()) {
                 return Ok(false);
             }
@@ -92,11 +103,21 @@ impl Store {
             }
             state.next_seq += 1;
             inner.last_seq.store(seq, Ordering::Release);
-            let slots = tx.drafts.iter_mut().filter(|(_, d)| d.changed).map(|(key, draft)| Slot {
-                key: key.clone(),
-                seq,
-                doc: draft.entry.take().map(|entry| Arc::new(Doc { entry, last_write: tx.now, seq })),
-            });
+            let slots = tx
+                .drafts
+                .iter_mut()
+                .filter(|(_, d)| d.changed)
+                .map(|(key, draft)| Slot {
+                    key: key.clone(),
+                    seq,
+                    doc: draft.entry.take().map(|entry| {
+                        Arc::new(Doc {
+                            entry,
+                            last_write: tx.now,
+                            seq,
+                        })
+                    }),
+                });
             inner.docs.publish(slots.collect::<Vec<_>>());
             for published in tx.published.drain(..) {
                 published();
@@ -138,16 +159,19 @@ impl Store {
         if inner.read_only {
             return Ok(());
         }
-        // A record must not be durable before the pages that it refers to.
-        if inner.pages_unsynced.swap(false, Ordering::AcqRel) {
-            if let Err(e) = inner.pager.backend().sync(inner.pager.deadline()) {
-                inner.pages_unsynced.store(true, Ordering::Release);
-                return Err(e.into());
-            }
-        }
         match &inner.journal {
-            Some(journal) => journal.sync()?,
+            Some(_) => self.sync_to(inner.last_seq())?,
             None => self.fold_now()?,
+        }
+        Ok(())
+    }
+
+    /// Makes the journal durable up to a record that was committed before.
+    pub(super) fn sync_to(&self, seq: u64) -> Result<(), StoreError> {
+        // The pages first: a record must not count as durable before what it refers to.
+        self.sync_pages()?;
+        if let Some(journal) = &self.inner.journal {
+            journal.sync_to(seq)?;
         }
         Ok(())
     }
@@ -166,14 +190,22 @@ pub(super) struct Replay {
 pub(super) fn read_payload(bytes: &[u8]) -> Result<Replay, TreeError> {
     let mut r = Reader::new(bytes);
     if r.array()? != 3 || r.uint()? != PAYLOAD {
-        return Err(TreeError::malformed("a journal record", "an unknown version"));
+        return Err(TreeError::malformed(
+            "a journal record",
+            "an unknown version",
+        ));
     }
-    Ok(Replay { time: read_time(&mut r)?, ops: read_ops(&mut r)? })
+    Ok(Replay {
+        time: read_time(&mut r)?,
+        ops: read_ops(&mut r)?,
+    })
 }
 
 /// The first page that a step refers to and the backend does not have.
 pub(super) fn missing_page(op: &Op, pager: &Pager) -> Result<bool, StoreError> {
-    let Op::Put { entry, path, .. } = op else { return Ok(false) };
+    let Op::Put { entry, path, .. } = op else {
+        return Ok(false);
+    };
     let key: Key = path.first().cloned().unwrap_or_else(crate::tree::root_key);
     match check(entry, pager) {
         Ok(()) => Ok(false),
@@ -185,7 +217,9 @@ pub(super) fn missing_page(op: &Op, pager: &Pager) -> Result<bool, StoreError> {
 fn check(entry: &Entry, pager: &Pager) -> Result<(), TreeError> {
     use crate::tree::Content;
     match &entry.node {
-        Node::Text(Content::Page(p)) | Node::Bytes(Content::Page(p)) | Node::ScalarPage(p) => pager.has(p),
+        Node::Text(Content::Page(p)) | Node::Bytes(Content::Page(p)) | Node::ScalarPage(p) => {
+            pager.has(p)
+        }
         Node::Text(Content::Chunked(c)) | Node::Bytes(Content::Chunked(c)) => {
             c.chunks.for_each(pager, &mut |_, e| check(e, pager))
         }

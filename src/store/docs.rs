@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::record::{self, Doc};
+use super::record::{self, Doc, KeyedDoc};
 use super::{StoreError, show_key};
 use crate::tree::{Pager, TreeError};
 use crate::value::Key;
@@ -77,7 +77,11 @@ impl Docs {
     /// The version that is in memory only.
     fn unwritten(&self, address: &[u8]) -> Option<Slot> {
         let layers = self.layers.read();
-        layers.dirty.get(address).or_else(|| layers.folding.get(address)).cloned()
+        layers
+            .dirty
+            .get(address)
+            .or_else(|| layers.folding.get(address))
+            .cloned()
     }
 
     /// The sequence number of an unwritten version.
@@ -107,7 +111,10 @@ impl Docs {
         let (found, doc) = record::open(&address, &blob.bytes, self.pager.codec())?;
         if found != *key {
             let source = TreeError::malformed("a record", "it belongs to another key");
-            return Err(StoreError::Tree { key: show_key(key), source });
+            return Err(StoreError::Tree {
+                key: show_key(key),
+                source,
+            });
         }
         // A fold that finished meanwhile has put the newer version into the cache.
         let layers = self.layers.read();
@@ -167,10 +174,16 @@ impl Docs {
             let range = (from, std::ops::Bound::Unbounded);
             let folding = layers.folding.range::<[u8], _>(range).take(limit);
             let dirty = layers.dirty.range::<[u8], _>(range).take(limit);
-            folding.chain(dirty).map(|(a, s)| (a.clone(), s.clone())).collect()
+            folding
+                .chain(dirty)
+                .map(|(a, s)| (a.clone(), s.clone()))
+                .collect()
         };
         let after = after.unwrap_or(record::LIVE);
-        let stored = self.pager.backend().list(record::LIVE, Some(after), limit, deadline)?;
+        let stored = self
+            .pager
+            .backend()
+            .list(record::LIVE, Some(after), limit, deadline)?;
         // Each side was cut off at its limit; beyond the nearer end only one of them is known.
         let mut horizon: Option<Vec<u8>> = None;
         if stored.len() >= limit {
@@ -192,19 +205,28 @@ impl Docs {
             .filter(|a| horizon.as_deref().is_none_or(|h| *a <= h) && !unwritten.contains_key(*a))
             .collect();
         let blobs = self.pager.backend().get_many(&wanted, deadline)?;
-        let mut found: BTreeMap<Vec<u8>, (Key, Arc<Doc>)> = BTreeMap::new();
+        let mut found: BTreeMap<Vec<u8>, KeyedDoc> = BTreeMap::new();
         for (address, blob) in wanted.iter().zip(blobs) {
             // A record that went away since it was listed was deleted meanwhile.
             let Some(blob) = blob else { continue };
-            found.insert((*address).to_vec(), record::open(address, &blob.bytes, self.pager.codec())?);
+            found.insert(
+                (*address).to_vec(),
+                record::open(address, &blob.bytes, self.pager.codec())?,
+            );
         }
         for (address, slot) in unwritten {
             if let Some(doc) = slot.doc {
                 found.insert(address, (slot.key, doc));
             }
         }
-        let docs = found.into_iter().filter(|(_, (k, _))| !crate::tree::is_hidden(k)).collect();
-        Ok(Page { docs, next: horizon })
+        let docs = found
+            .into_iter()
+            .filter(|(_, (k, _))| !crate::tree::is_hidden(k))
+            .collect();
+        Ok(Page {
+            docs,
+            next: horizon,
+        })
     }
 }
 
@@ -212,7 +234,7 @@ impl Docs {
 #[derive(Debug)]
 pub struct Page {
     /// Address, key and document.
-    pub docs: Vec<(Vec<u8>, (Key, Arc<Doc>))>,
+    pub docs: Vec<(Vec<u8>, KeyedDoc)>,
     /// Where the listing goes on; `None` at its end.
     pub next: Option<Vec<u8>>,
 }

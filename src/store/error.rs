@@ -157,7 +157,10 @@ impl StoreError {
     pub(crate) fn tree(key: &crate::value::Key, source: TreeError) -> Self {
         match source {
             TreeError::Backend(e) => Self::Backend(e),
-            source => Self::Tree { key: super::show_key(key), source },
+            source => Self::Tree {
+                key: super::show_key(key),
+                source,
+            },
         }
     }
 }

@@ -5,14 +5,13 @@
 //! the state after some record of the journal; then it syncs and lets go of the journal's segments.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::header::{HEADER, Header};
 use super::record::{self, Doc};
 use super::{Store, StoreError};
 use crate::backend::{Batch, Precondition};
-use crate::tree::{Folder, page_key};
+use crate::tree::Folder;
 use crate::value::Key;
 
 /// A fold starts this long after the first unwritten version.
@@ -62,8 +61,16 @@ impl Store {
         }
         let deadline = Instant::now() + PATIENCE;
         while state.unfolded >= TOO_MUCH {
-            if self.inner.fold_done.wait_until(&mut state, deadline).timed_out() {
-                let reason = state.failure.clone().unwrap_or_else(|| "writing is too slow".to_owned());
+            if self
+                .inner
+                .fold_done
+                .wait_until(&mut state, deadline)
+                .timed_out()
+            {
+                let reason = state
+                    .failure
+                    .clone()
+                    .unwrap_or_else(|| "writing is too slow".to_owned());
                 return Err(StoreError::Backlog { reason });
             }
         }
@@ -80,9 +87,15 @@ impl Store {
                 }
                 match state.since {
                     None => self.inner.fold_wanted.wait(&mut state),
-                    Some(since) if state.unfolded >= ENOUGH || state.asked || since.elapsed() >= PERIOD => break,
+                    Some(since)
+                        if state.unfolded >= ENOUGH || state.asked || since.elapsed() >= PERIOD =>
+                    {
+                        break;
+                    }
                     Some(since) => {
-                        self.inner.fold_wanted.wait_until(&mut state, since + PERIOD);
+                        self.inner
+                            .fold_wanted
+                            .wait_until(&mut state, since + PERIOD);
                     }
                 }
             }
@@ -132,8 +145,9 @@ impl Store {
         if frozen.is_empty() {
             return Ok(());
         }
-        if let Some(journal) = &inner.journal {
-            journal.sync()?;
+        // Records must not be durable before the journal is: a crash must leave a prefix.
+        if inner.journal.is_some() {
+            self.sync_to(seq)?;
         }
         let pager = &inner.pager;
         let backend = pager.backend();
@@ -146,9 +160,11 @@ impl Store {
                 continue;
             };
             let mut folder = Folder::new(pager, seq);
-            let entry = folder.entry(&doc.entry).map_err(|e| StoreError::tree(&slot.key, e))?;
+            let entry = folder
+                .entry(&doc.entry)
+                .map_err(|e| StoreError::tree(&slot.key, e))?;
             let doc = Doc { entry, ..**doc };
-            self.put_fold_pages(folder.pages)?;
+            self.write_pages(folder.finish())?;
             let blob = record::seal(&slot.key, &doc, pager.codec(), pager)?;
             batch.put(record::address(&slot.key), blob, Precondition::Any);
             folded.push((slot.key.clone(), Some(Arc::new(doc))));
@@ -173,21 +189,6 @@ impl Store {
         Ok(())
     }
 
-    fn put_fold_pages(&self, pages: Vec<(crate::tree::PageAddr, Vec<u8>)>) -> Result<(), StoreError> {
-        let pager = &self.inner.pager;
-        let mut batch = Batch::new();
-        for (addr, bytes) in pages {
-            batch.put(page_key(&addr), bytes, Precondition::Any);
-            if batch.size() > 1 << 20 {
-                pager.backend().apply(std::mem::take(&mut batch), pager.deadline())?;
-            }
-        }
-        if !batch.is_empty() {
-            pager.backend().apply(batch, pager.deadline())?;
-        }
-        Ok(())
-    }
-
     /// Asks for a fold and waits until everything committed before is in pages and records.
     ///
     /// # Errors
@@ -207,6 +208,5 @@ impl Store {
             // A panic of the folding thread has been logged; the final fold tries again.
             let _ = thread.join();
         }
-        self.inner.pages_unsynced.store(false, Ordering::Release);
     }
 }

@@ -62,15 +62,27 @@ impl Header {
         write_time(&mut w, self.clock);
         codec()
             .seal(HEADER, &[], &value)
-            .map_err(|source| StoreError::Damaged { key: "the store's header".to_owned(), source })
+            .map_err(|source| StoreError::Damaged {
+                key: "the store's header".to_owned(),
+                source,
+            })
     }
 
     /// Reads the header of an open backend; `None` if it has none.
-    pub fn read(backend: &dyn Backend, location: &Location, deadline: Deadline) -> Result<Option<Self>, StoreError> {
-        let Some(blob) = backend.get(HEADER, deadline)? else { return Ok(None) };
+    pub fn read(
+        backend: &dyn Backend,
+        location: &Location,
+        deadline: Deadline,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(blob) = backend.get(HEADER, deadline)? else {
+            return Ok(None);
+        };
         let opened = codec()
             .open(HEADER, &blob.bytes)
-            .map_err(|source| StoreError::Damaged { key: format!("{location}: the store's header"), source })?;
+            .map_err(|source| StoreError::Damaged {
+                key: format!("{location}: the store's header"),
+                source,
+            })?;
         Self::decode(&opened.value, location).map(Some)
     }
 
@@ -87,7 +99,10 @@ impl Header {
         let (mut id, mut format, mut created, mut compressor, mut folded, mut clock) =
             (None, None, None, None, None, None);
         let time = |r: &mut Reader<'_>| {
-            read_time(r).map_err(|e| StoreError::NotAStore { location: location.to_string(), reason: e.to_string() })
+            read_time(r).map_err(|e| StoreError::NotAStore {
+                location: location.to_string(),
+                reason: e.to_string(),
+            })
         };
         for _ in 0..r.map().map_err(broken)? {
             match r.text().map_err(broken)? {
@@ -133,5 +148,10 @@ fn check_format(found: u64, location: &Location) -> Result<(), StoreError> {
     } else {
         "export the store with the kfs that wrote it and import it here"
     };
-    Err(StoreError::Format { location: location.to_string(), found, supported: FORMAT, remedy })
+    Err(StoreError::Format {
+        location: location.to_string(),
+        found,
+        supported: FORMAT,
+        remedy,
+    })
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::commit::{missing_page, read_payload};
 use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
+use super::pages::PageWrites;
 use super::record::Doc;
 use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key};
 use crate::backend::embedded::{Access, Embedded};
@@ -40,7 +41,10 @@ pub struct CreateOptions {
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { id: None, compressor: Compressor::Lz4 }
+        Self {
+            id: None,
+            compressor: Compressor::Lz4,
+        }
     }
 }
 
@@ -57,7 +61,11 @@ pub struct ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { id: None, read_only: false, wait: Duration::ZERO }
+        Self {
+            id: None,
+            read_only: false,
+            wait: Duration::ZERO,
+        }
     }
 }
 
@@ -67,13 +75,18 @@ pub struct Life(Arc<Inner>);
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let store = Store { inner: Arc::clone(&self.0), life: None, synced: false };
+        let store = Store {
+            inner: Arc::clone(&self.0),
+            life: None,
+            synced: false,
+        };
         store.stop_folding();
         // Without a journal, what is not in records would be lost with this handle.
-        if self.0.journal.is_none() && !self.0.released.load(Ordering::Acquire) {
-            if let Err(e) = store.settle() {
-                tracing::warn!(error = %e, "what was not folded is lost");
-            }
+        if self.0.journal.is_none()
+            && !self.0.released.load(Ordering::Acquire)
+            && let Err(e) = store.settle()
+        {
+            tracing::warn!(error = %e, "what was not folded is lost");
         }
     }
 }
@@ -88,21 +101,38 @@ impl Store {
         let (backend, guard, id): (Arc<dyn Backend>, _, _) = match location {
             Location::Memory(id) => {
                 if let Some(expected) = options.id.filter(|e| e != id) {
-                    return Err(StoreError::WrongId { location: location.to_string(), found: *id, expected });
+                    return Err(StoreError::WrongId {
+                        location: location.to_string(),
+                        found: *id,
+                        expected,
+                    });
                 }
                 let (backend, guard) = registry::create(*id)?;
                 (backend, Some(guard), *id)
             }
             Location::Embedded(dir) => {
                 if Embedded::exists(dir) {
-                    return Err(StoreError::Exists { location: location.to_string() });
+                    return Err(StoreError::Exists {
+                        location: location.to_string(),
+                    });
                 }
                 refuse_other_content(dir, location)?;
-                let backend = Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))?;
-                (Arc::new(backend), None, options.id.unwrap_or_else(Uuid::new_v4))
+                let backend =
+                    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))?;
+                (
+                    Arc::new(backend),
+                    None,
+                    options.id.unwrap_or_else(Uuid::new_v4),
+                )
             }
         };
-        let header = Header { id, created: now, compressor: options.compressor, folded: 0, clock: now };
+        let header = Header {
+            id,
+            created: now,
+            compressor: options.compressor,
+            folded: 0,
+            clock: now,
+        };
         let deadline = Deadline::after(PATIENCE);
         backend.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
         backend.sync(deadline)?;
@@ -124,16 +154,29 @@ impl Store {
                 if !Embedded::exists(dir) {
                     return Err(missing_or_other(dir, location));
                 }
-                let access = if options.read_only { Access::Read } else { Access::ReadWrite };
-                let backend = Embedded::open(dir, access, options.wait).map_err(|e| in_use(location, e))?;
+                let access = if options.read_only {
+                    Access::Read
+                } else {
+                    Access::ReadWrite
+                };
+                let backend =
+                    Embedded::open(dir, access, options.wait).map_err(|e| in_use(location, e))?;
                 (Arc::new(backend), None)
             }
         };
-        let header = Header::read(&*backend, location, Deadline::after(PATIENCE))?.ok_or_else(|| {
-            StoreError::NotAStore { location: location.to_string(), reason: "it has no header".to_owned() }
-        })?;
+        let header =
+            Header::read(&*backend, location, Deadline::after(PATIENCE))?.ok_or_else(|| {
+                StoreError::NotAStore {
+                    location: location.to_string(),
+                    reason: "it has no header".to_owned(),
+                }
+            })?;
         if let Some(expected) = options.id.filter(|e| *e != header.id) {
-            return Err(StoreError::WrongId { location: location.to_string(), found: header.id, expected });
+            return Err(StoreError::WrongId {
+                location: location.to_string(),
+                found: header.id,
+                expected,
+            });
         }
         Self::start(location, backend, guard, &header, options.read_only)
     }
@@ -151,7 +194,13 @@ impl Store {
     /// # Errors
     /// As [`Store::connect`]; nothing but what belongs to the store is removed.
     pub fn delete(location: &Location, id: Uuid) -> Result<(), StoreError> {
-        let store = Self::connect(location, &ConnectOptions { id: Some(id), ..ConnectOptions::default() })?;
+        let store = Self::connect(
+            location,
+            &ConnectOptions {
+                id: Some(id),
+                ..ConnectOptions::default()
+            },
+        )?;
         store.inner.released.store(true, Ordering::Release);
         store.stop_folding();
         match location {
@@ -186,7 +235,11 @@ impl Store {
             return Err(StoreError::Released);
         }
         self.stop_folding();
-        let done = if self.inner.read_only { Ok(()) } else { self.settle().and_then(|()| self.sync()) };
+        let done = if self.inner.read_only {
+            Ok(())
+        } else {
+            self.settle().and_then(|()| self.sync())
+        };
         self.inner.released.store(true, Ordering::Release);
         self.inner.guard.lock().take();
         done
@@ -203,7 +256,11 @@ impl Store {
         let pager = Arc::new(Pager::new(backend, codec, header.id, PAGE_CACHE));
         let mut recovery = match location {
             Location::Memory(_) => None,
-            Location::Embedded(dir) => Some(Recovery::read(&dir.join(JOURNAL), &header.id, header.folded)?),
+            Location::Embedded(dir) => Some(Recovery::read(
+                &dir.join(JOURNAL),
+                &header.id,
+                header.folded,
+            )?),
         };
         let docs = Docs::new(Arc::clone(&pager), DOC_CACHE);
         let clock = clock::Clock::after(header.clock);
@@ -227,7 +284,7 @@ impl Store {
             journal,
             commit: Mutex::new(CommitState { next_seq: last + 1 }),
             last_seq: AtomicU64::new(last),
-            pages_unsynced: AtomicBool::new(false),
+            pages: PageWrites::default(),
             folding: Mutex::new(fold::FoldState::default()),
             fold_wanted: Condvar::new(),
             fold_done: Condvar::new(),
@@ -237,7 +294,11 @@ impl Store {
             guard: Mutex::new(guard),
             folder: Mutex::new(None),
         });
-        let store = Self { life: Some(Arc::new(Life(Arc::clone(&inner)))), inner, synced: true };
+        let store = Self {
+            life: Some(Arc::new(Life(Arc::clone(&inner)))),
+            inner,
+            synced: true,
+        };
         if !read_only {
             store.start_folding()?;
             if last > header.folded {
@@ -248,11 +309,18 @@ impl Store {
     }
 
     fn start_folding(&self) -> Result<(), StoreError> {
-        let own = Self { inner: Arc::clone(&self.inner), life: None, synced: false };
+        let own = Self {
+            inner: Arc::clone(&self.inner),
+            life: None,
+            synced: false,
+        };
         let thread = std::thread::Builder::new()
             .name("kfs-fold".to_owned())
             .spawn(move || own.fold_loop())
-            .map_err(|source| StoreError::Io { what: "starting the folding thread".to_owned(), source })?;
+            .map_err(|source| StoreError::Io {
+                what: "starting the folding thread".to_owned(),
+                source,
+            })?;
         *self.inner.folder.lock() = Some(thread);
         Ok(())
     }
@@ -299,13 +367,23 @@ fn replay(
         for op in &replay.ops {
             if missing_page(op, pager)? {
                 if record.seq <= durable {
-                    return Err(malformed(TreeError::malformed("a journal record", "a page it refers to is missing")));
+                    return Err(malformed(TreeError::malformed(
+                        "a journal record",
+                        "a page it refers to is missing",
+                    )));
                 }
-                tracing::warn!(seq = record.seq, "pages of unsynced writes were lost with the power");
+                tracing::warn!(
+                    seq = record.seq,
+                    "pages of unsynced writes were lost with the power"
+                );
                 return Ok(last);
             }
         }
-        let mut forest = ReplayForest { docs, changed: BTreeMap::new(), error: None };
+        let mut forest = ReplayForest {
+            docs,
+            changed: BTreeMap::new(),
+            error: None,
+        };
         let mut applier = Applier::default();
         for op in &replay.ops {
             let done = applier.step(op, &mut forest, pager);
@@ -313,14 +391,24 @@ fn replay(
                 return Err(e);
             }
             done.map_err(|source| StoreError::Tree {
-                key: format!("{} ({})", at(), op.path().first().map_or_else(String::new, show_key)),
+                key: format!(
+                    "{} ({})",
+                    at(),
+                    op.path().first().map_or_else(String::new, show_key)
+                ),
                 source,
             })?;
         }
         let slots = forest.changed.into_iter().map(|(key, entry)| Slot {
             key,
             seq: record.seq,
-            doc: entry.map(|entry| Arc::new(Doc { entry, last_write: replay.time, seq: record.seq })),
+            doc: entry.map(|entry| {
+                Arc::new(Doc {
+                    entry,
+                    last_write: replay.time,
+                    seq: record.seq,
+                })
+            }),
         });
         docs.publish(slots.collect::<Vec<_>>());
         clock.at_least(replay.time);
@@ -335,7 +423,10 @@ fn in_use(location: &Location, e: BackendError) -> StoreError {
             location: location.to_string(),
             pid: pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string()),
         },
-        BackendError::Damage { reason, .. } => StoreError::NotAStore { location: location.to_string(), reason },
+        BackendError::Damage { reason, .. } => StoreError::NotAStore {
+            location: location.to_string(),
+            reason,
+        },
         other => StoreError::Backend(other),
     }
 }
@@ -348,12 +439,21 @@ fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
             if empty {
                 StoreError::Missing { location }
             } else {
-                StoreError::NotAStore { location, reason: "the directory holds other things and no store".to_owned() }
+                StoreError::NotAStore {
+                    location,
+                    reason: "the directory holds other things and no store".to_owned(),
+                }
             }
         }
-        Ok(_) => StoreError::NotAStore { location, reason: "it is no directory".to_owned() },
+        Ok(_) => StoreError::NotAStore {
+            location,
+            reason: "it is no directory".to_owned(),
+        },
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => StoreError::Missing { location },
-        Err(source) => StoreError::Io { what: format!("looking at {location}"), source },
+        Err(source) => StoreError::Io {
+            what: format!("looking at {location}"),
+            source,
+        },
     }
 }
 
@@ -376,7 +476,10 @@ fn remove(path: &Path) -> Result<(), StoreError> {
     };
     match done {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StoreError::Io { what: format!("removing {}", path.display()), source }),
+        Err(source) => Err(StoreError::Io {
+            what: format!("removing {}", path.display()),
+            source,
+        }),
         Ok(()) => Ok(()),
     }
 }

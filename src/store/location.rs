@@ -22,12 +22,17 @@ impl Location {
     /// # Errors
     /// [`StoreError::BadLocation`] for an unknown scheme, an empty path or a UUID that is none.
     pub fn parse(text: &str) -> Result<Self, StoreError> {
-        let bad = |reason: &str| StoreError::BadLocation { location: text.to_owned(), reason: reason.to_owned() };
+        let bad = |reason: &str| StoreError::BadLocation {
+            location: text.to_owned(),
+            reason: reason.to_owned(),
+        };
         if let Some(id) = text.strip_prefix("mem:") {
             if id.is_empty() {
                 return Ok(Self::Memory(Uuid::new_v4()));
             }
-            return Uuid::parse_str(id).map(Self::Memory).map_err(|_| bad("after `mem:` comes a UUID"));
+            return Uuid::parse_str(id)
+                .map(Self::Memory)
+                .map_err(|_| bad("after `mem:` comes a UUID"));
         }
         if let Some(path) = text.strip_prefix("kfs:") {
             if path.is_empty() {
@@ -40,10 +45,13 @@ impl Location {
         }
         // A relative path with a colon in its first component looks like a scheme.
         let first = text.split('/').next().unwrap_or_default();
-        if let Some((scheme, _)) = first.split_once(':') {
-            if !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
-                return Err(bad("the known schemes are `kfs:PATH` (the default) and `mem:UUID`; write ./PATH for a path with a colon"));
-            }
+        if let Some((scheme, _)) = first.split_once(':')
+            && !scheme.is_empty()
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
+            return Err(bad(
+                "the known schemes are `kfs:PATH` (the default) and `mem:UUID`; write ./PATH for a path with a colon",
+            ));
         }
         Ok(Self::Embedded(PathBuf::from(text)))
     }

@@ -19,6 +19,7 @@ mod fold;
 mod header;
 mod lifecycle;
 mod location;
+mod pages;
 mod record;
 mod registry;
 mod tx;
@@ -35,12 +36,12 @@ pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
 pub use location::Location;
-pub use record::{Doc, Kind, Meta};
+pub use record::{Doc, KeyedDoc, Kind, Meta};
 pub use tx::Tx;
 
 use crate::codec::Compressor;
 use crate::journal::Journal;
-use crate::tree::{Op, PageAddr, Pager, Time, page_key};
+use crate::tree::{Op, Pager, Time};
 use crate::value::{Key, edn};
 
 /// A connected store.
@@ -67,8 +68,7 @@ struct Inner {
     commit: Mutex<CommitState>,
     /// The last sequence number given, for those who do not hold the commit lock.
     last_seq: AtomicU64,
-    /// Pages were written that the backend has not synced.
-    pages_unsynced: AtomicBool,
+    pages: pages::PageWrites,
     folding: Mutex<fold::FoldState>,
     fold_wanted: Condvar,
     fold_done: Condvar,
@@ -151,7 +151,11 @@ impl Store {
     /// A handle whose writes return before they are on disk (konserve's `sync_blob: false`).
     #[must_use]
     pub fn unsynced(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), life: self.life.clone(), synced: false }
+        Self {
+            inner: Arc::clone(&self.inner),
+            life: self.life.clone(),
+            synced: false,
+        }
     }
 
     /// Registers someone who hears of every write.
@@ -168,32 +172,11 @@ impl Store {
     pub fn space(&self) -> Option<(u64, u64)> {
         match &self.inner.location {
             Location::Embedded(dir) => nix::sys::statvfs::statvfs(dir).ok().map(|v| {
-                let unit = u64::from(v.fragment_size());
-                (u64::from(v.blocks_available()) * unit, u64::from(v.blocks()) * unit)
+                let unit = v.fragment_size();
+                (v.blocks_available() * unit, v.blocks() * unit)
             }),
             Location::Memory(_) => None,
         }
-    }
-
-    /// Puts pages into the backend. Nothing refers to them yet.
-    pub fn put_pages(&self, pages: Vec<(PageAddr, Vec<u8>)>) -> Result<(), StoreError> {
-        use crate::backend::{Batch, Precondition};
-        let backend = self.inner.pager.backend();
-        if pages.is_empty() {
-            return Ok(());
-        }
-        self.inner.pages_unsynced.store(true, Ordering::Release);
-        let mut batch = Batch::new();
-        for (addr, bytes) in pages {
-            batch.put(page_key(&addr), bytes, Precondition::Any);
-            if batch.size() > 1 << 20 {
-                backend.apply(std::mem::take(&mut batch), self.inner.pager.deadline())?;
-            }
-        }
-        if !batch.is_empty() {
-            backend.apply(batch, self.inner.pager.deadline())?;
-        }
-        Ok(())
     }
 
     /// The document under a key as it is now.

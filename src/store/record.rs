@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::{StoreError, show_key};
 use crate::codec::Codec;
 use crate::tree::{
-    Content, Entry, Node, Pager, Time, TreeError, read_attrs, read_entry, read_time, write_attrs, write_entry,
-    write_time,
+    Content, Entry, Node, Pager, Time, TreeError, read_attrs, read_entry, read_time, write_attrs,
+    write_entry, write_time,
 };
 use crate::value::Key;
 use crate::value::cbor::{Reader, Writer};
@@ -63,6 +63,9 @@ pub struct Meta {
     pub seq: u64,
 }
 
+/// A key with the document under it.
+pub type KeyedDoc = (Key, Arc<Doc>);
+
 /// A version of a document. Never changes.
 #[derive(Clone, Debug)]
 pub struct Doc {
@@ -77,7 +80,11 @@ pub struct Doc {
 impl Doc {
     /// What is known beside the value.
     pub fn meta(&self) -> Meta {
-        Meta { kind: Kind::of(&self.entry), last_write: self.last_write, seq: self.seq }
+        Meta {
+            kind: Kind::of(&self.entry),
+            last_write: self.last_write,
+            seq: self.seq,
+        }
     }
 
     /// What the document takes in a cache, roughly.
@@ -123,10 +130,14 @@ pub fn seal(key: &Key, doc: &Doc, codec: &Codec, pager: &Pager) -> Result<Vec<u8
     }
     let mut value = Vec::new();
     let bare = Entry::plain(doc.entry.node.clone());
-    write_entry(&mut Writer::new(&mut value), &bare, pager).map_err(|e| StoreError::tree(key, e))?;
+    write_entry(&mut Writer::new(&mut value), &bare, pager)
+        .map_err(|e| StoreError::tree(key, e))?;
     codec
         .seal(&address(key), &meta, &value)
-        .map_err(|source| StoreError::Damaged { key: show_key(key), source })
+        .map_err(|source| StoreError::Damaged {
+            key: show_key(key),
+            source,
+        })
 }
 
 /// Reads the blob at an address.
@@ -135,15 +146,33 @@ pub fn open(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>
         let key = address.get(LIVE.len()..).unwrap_or_default();
         Key::from_bytes(key).map_or_else(|_| crate::tree::hex(key), |k| show_key(&k))
     };
-    let opened = codec.open(address, blob).map_err(|source| StoreError::Damaged { key: name(), source })?;
-    let malformed = |e: TreeError| StoreError::Tree { key: name(), source: e };
-    let (key, last_write, seq, attrs) = read_meta(&opened.meta).map_err(malformed)?;
+    let opened = codec
+        .open(address, blob)
+        .map_err(|source| StoreError::Damaged {
+            key: name(),
+            source,
+        })?;
+    let malformed = |e: TreeError| StoreError::Tree {
+        key: name(),
+        source: e,
+    };
+    let (key, last_write, seq, attrs) = read_meta(opened.meta).map_err(malformed)?;
     let mut entry = read_entry(&mut Reader::new(&opened.value)).map_err(malformed)?;
     entry.attrs = attrs;
     if self::address(&key) != address {
-        return Err(malformed(TreeError::malformed("a record", "it belongs to another key")));
+        return Err(malformed(TreeError::malformed(
+            "a record",
+            "it belongs to another key",
+        )));
     }
-    Ok((key, Arc::new(Doc { entry, last_write, seq })))
+    Ok((
+        key,
+        Arc::new(Doc {
+            entry,
+            last_write,
+            seq,
+        }),
+    ))
 }
 
 type MetaFields = (Key, Time, u64, Option<Arc<crate::tree::Attrs>>);
@@ -164,6 +193,9 @@ fn read_meta(bytes: &[u8]) -> Result<MetaFields, TreeError> {
     }
     match (key, last_write, seq) {
         (Some(key), Some(last_write), Some(seq)) => Ok((key, last_write, seq, attrs)),
-        _ => Err(TreeError::malformed("a record's metadata", "a field is missing")),
+        _ => Err(TreeError::malformed(
+            "a record's metadata",
+            "a field is missing",
+        )),
     }
 }

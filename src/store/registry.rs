@@ -37,10 +37,18 @@ pub fn exists(id: Uuid) -> bool {
 pub fn create(id: Uuid) -> Result<(Arc<Memory>, Guard), StoreError> {
     let mut stores = STORES.lock();
     if stores.contains_key(&id) {
-        return Err(StoreError::Exists { location: Location::Memory(id).to_string() });
+        return Err(StoreError::Exists {
+            location: Location::Memory(id).to_string(),
+        });
     }
     let backend = Arc::new(Memory::new());
-    stores.insert(id, Place { backend: Arc::clone(&backend), connected: true });
+    stores.insert(
+        id,
+        Place {
+            backend: Arc::clone(&backend),
+            connected: true,
+        },
+    );
     Ok((backend, Guard(id)))
 }
 
@@ -48,9 +56,14 @@ pub fn create(id: Uuid) -> Result<(Arc<Memory>, Guard), StoreError> {
 pub fn connect(id: Uuid) -> Result<(Arc<Memory>, Guard), StoreError> {
     let location = || Location::Memory(id).to_string();
     let mut stores = STORES.lock();
-    let place = stores.get_mut(&id).ok_or_else(|| StoreError::Missing { location: location() })?;
+    let place = stores.get_mut(&id).ok_or_else(|| StoreError::Missing {
+        location: location(),
+    })?;
     if place.connected {
-        return Err(StoreError::InUse { location: location(), pid: std::process::id().to_string() });
+        return Err(StoreError::InUse {
+            location: location(),
+            pid: std::process::id().to_string(),
+        });
     }
     place.connected = true;
     Ok((Arc::clone(&place.backend), Guard(id)))

@@ -1,10 +1,12 @@
 //! A transaction: documents as they were read, the steps applied to them so far.
 
-use std::collections::BTreeMap;
 use super::{Store, StoreError};
 use crate::tree::edit::{self, Found};
-use crate::tree::{Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Time, TreeError, root_key};
+use crate::tree::{
+    Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Time, TreeError, root_key,
+};
 use crate::value::{Key, KeyPath};
+use std::collections::BTreeMap;
 
 /// Entries above this many bytes go into pages before the journal refers to them.
 const LARGE: usize = 256 * 1024;
@@ -38,7 +40,9 @@ pub struct Tx<'a> {
 
 impl std::fmt::Debug for Tx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tx").field("ops", &self.ops).finish_non_exhaustive()
+        f.debug_struct("Tx")
+            .field("ops", &self.ops)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +72,12 @@ impl<'a> Tx<'a> {
             Place::Vacant(v) => {
                 let (seq, doc) = self.store.inner.docs.version(key)?;
                 let entry = doc.map(|d| d.entry.clone());
-                Ok(v.insert(Draft { seq, absent: entry.is_none(), entry, changed: false }))
+                Ok(v.insert(Draft {
+                    seq,
+                    absent: entry.is_none(),
+                    entry,
+                    changed: false,
+                }))
             }
         }
     }
@@ -78,8 +87,15 @@ impl<'a> Tx<'a> {
     pub fn find(&mut self, path: &[Key]) -> Result<Option<Found>, StoreError> {
         let pager = self.pager();
         let Some((key, rest)) = path.split_first() else {
-            let attrs = self.draft(&root_key())?.entry.as_ref().and_then(|e| e.attrs.clone());
-            let entry = Entry { attrs, node: Node::Map(crate::tree::Map::new()) };
+            let attrs = self
+                .draft(&root_key())?
+                .entry
+                .as_ref()
+                .and_then(|e| e.attrs.clone());
+            let entry = Entry {
+                attrs,
+                node: Node::Map(crate::tree::Map::new()),
+            };
             let stamp = edit::stamp_of(&entry, self.store.inner.created);
             return Ok(Some(Found { entry, stamp }));
         };
@@ -96,7 +112,10 @@ impl<'a> Tx<'a> {
         let key = op.path().first().cloned().unwrap_or_else(root_key);
         let mut applier = std::mem::take(&mut self.applier);
         let done = {
-            let mut forest = Drafts { tx: self, error: None };
+            let mut forest = Drafts {
+                tx: self,
+                error: None,
+            };
             let done = applier.step(&op, &mut forest, pager);
             match forest.error {
                 Some(e) => Err(e),
@@ -126,7 +145,7 @@ impl<'a> Tx<'a> {
         let pager = self.pager();
         let mut folder = Folder::new(pager, self.store.inner.last_seq());
         let entry = folder.entry(entry).map_err(|e| StoreError::tree(&key, e))?;
-        self.store.put_pages(std::mem::take(&mut folder.pages))?;
+        self.store.write_pages(folder.finish())?;
         Ok(entry)
     }
 
@@ -143,7 +162,12 @@ impl<'a> Tx<'a> {
     }
 
     /// Puts an entry at a path whose parent is there. `time`: the parent's listing changes.
-    pub fn put(&mut self, path: KeyPath, entry: Entry, time: Option<Time>) -> Result<(), StoreError> {
+    pub fn put(
+        &mut self,
+        path: KeyPath,
+        entry: Entry,
+        time: Option<Time>,
+    ) -> Result<(), StoreError> {
         self.push(Op::Put { path, entry, time })
     }
 
@@ -159,7 +183,10 @@ impl<'a> Tx<'a> {
 
     /// Number of entries taken so far: the index that the next `Take` gets.
     pub fn taken(&self) -> u64 {
-        self.ops.iter().filter(|op| matches!(op, Op::Take { .. })).count() as u64
+        self.ops
+            .iter()
+            .filter(|op| matches!(op, Op::Take { .. }))
+            .count() as u64
     }
 }
 

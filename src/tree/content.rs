@@ -13,14 +13,22 @@ pub const MAX_WHOLE: u64 = 1 << 32;
 /// The whole content.
 pub fn read_all(content: &Content, pager: &Pager) -> Result<Vec<u8>, TreeError> {
     if content.len() > MAX_WHOLE {
-        return Err(TreeError::malformed("a content", format!("{} bytes are too many to hold in memory", content.len())));
+        return Err(TreeError::malformed(
+            "a content",
+            format!("{} bytes are too many to hold in memory", content.len()),
+        ));
     }
     let len = usize::try_from(content.len()).unwrap_or(usize::MAX);
     read(content, 0, len, pager)
 }
 
 /// Up to `len` bytes from `offset`; fewer only at the end.
-pub fn read(content: &Content, offset: u64, len: usize, pager: &Pager) -> Result<Vec<u8>, TreeError> {
+pub fn read(
+    content: &Content,
+    offset: u64,
+    len: usize,
+    pager: &Pager,
+) -> Result<Vec<u8>, TreeError> {
     let end = offset.saturating_add(len as u64).min(content.len());
     if offset >= end {
         return Ok(Vec::new());
@@ -41,7 +49,10 @@ pub fn read(content: &Content, offset: u64, len: usize, pager: &Pager) -> Result
                 let from = usize::try_from(at % CHUNK as u64).unwrap_or(0);
                 let to = CHUNK.min(from + usize::try_from(end - at).unwrap_or(CHUNK));
                 let bytes = chunk(content, index, pager)?;
-                let have = bytes.as_deref().and_then(|b| b.get(from..to.min(b.len()))).unwrap_or_default();
+                let have = bytes
+                    .as_deref()
+                    .and_then(|b| b.get(from..to.min(b.len())))
+                    .unwrap_or_default();
                 out.extend_from_slice(have);
                 // What a chunk lacks is zeros.
                 out.resize(out.len() + (to - from - have.len()), 0);
@@ -59,9 +70,18 @@ pub fn chunk(content: &Content, index: u64, pager: &Pager) -> Result<Option<Arc<
         Content::Page(p) if index == 0 => pager.blob(p).map(Some),
         Content::Inline(_) | Content::Page(_) => Ok(None),
         Content::Chunked(c) => match c.chunks.get(&Key::index(index), pager)? {
-            Some(Entry { node: Node::Bytes(Content::Inline(b)), .. }) => Ok(Some(b)),
-            Some(Entry { node: Node::Bytes(Content::Page(p)), .. }) => pager.blob(&p).map(Some),
-            Some(_) => Err(TreeError::malformed("a long content", "a chunk that is no bytes")),
+            Some(Entry {
+                node: Node::Bytes(Content::Inline(b)),
+                ..
+            }) => Ok(Some(b)),
+            Some(Entry {
+                node: Node::Bytes(Content::Page(p)),
+                ..
+            }) => pager.blob(&p).map(Some),
+            Some(_) => Err(TreeError::malformed(
+                "a long content",
+                "a chunk that is no bytes",
+            )),
             None => Ok(None),
         },
     }

@@ -34,7 +34,12 @@ fn from_value_at(value: &Value, depth: usize) -> Result<Node, TreeError> {
         Value::Vector(v) => Node::Vector(Map::from_sorted(
             v.iter()
                 .enumerate()
-                .map(|(i, v)| Ok((Key::index(i as u64), Entry::plain(from_value_at(v, depth + 1)?))))
+                .map(|(i, v)| {
+                    Ok((
+                        Key::index(i as u64),
+                        Entry::plain(from_value_at(v, depth + 1)?),
+                    ))
+                })
                 .collect::<Result<_, TreeError>>()?,
         )),
         other => Node::Scalar(Arc::new(other.clone())),
@@ -49,9 +54,17 @@ pub fn from_bytes(bytes: &[u8]) -> Content {
     let chunks = bytes
         .chunks(CHUNK)
         .enumerate()
-        .map(|(i, c)| (Key::index(i as u64), Entry::plain(Node::Bytes(Content::Inline(Arc::from(c))))))
+        .map(|(i, c)| {
+            (
+                Key::index(i as u64),
+                Entry::plain(Node::Bytes(Content::Inline(Arc::from(c)))),
+            )
+        })
         .collect();
-    Content::Chunked(Arc::new(Chunked { len: bytes.len() as u64, chunks: Map::from_sorted(chunks) }))
+    Content::Chunked(Arc::new(Chunked {
+        len: bytes.len() as u64,
+        chunks: Map::from_sorted(chunks),
+    }))
 }
 
 /// The value of a node, whole.
@@ -83,30 +96,56 @@ pub fn to_value(node: &Node, pager: &Pager) -> Result<Value, TreeError> {
             })?;
             Value::Vector(out)
         }
-        Node::Ref(id) => return Err(TreeError::malformed("a link", format!("file {id} is not resolved"))),
+        Node::Ref(id) => {
+            return Err(TreeError::malformed(
+                "a link",
+                format!("file {id} is not resolved"),
+            ));
+        }
     })
 }
 
 /// The entry after an API write of a value over `old`: attributes stay wherever path and kind
 /// remain, and only what changed gets new times.
-pub fn merge(old: Option<&Entry>, value: &Value, now: Time, above: Time, pager: &Pager) -> Result<Entry, TreeError> {
+pub fn merge(
+    old: Option<&Entry>,
+    value: &Value,
+    now: Time,
+    above: Time,
+    pager: &Pager,
+) -> Result<Entry, TreeError> {
     let fresh = |value: &Value| -> Result<Entry, TreeError> {
-        let attrs = Attrs { stamp: Some(now), ..Attrs::default() };
+        let attrs = Attrs {
+            stamp: Some(now),
+            ..Attrs::default()
+        };
         Ok(Entry::plain(from_value(value)?).with_attrs(attrs))
     };
     let Some(old) = old else { return fresh(value) };
     let stamp = stamp_of(old, above);
     let (old_map, items): (&Map, Vec<(Key, &Value)>) = match (&old.node, value) {
-        (Node::Map(m), Value::Map(items)) => (m, items.iter().map(|(k, v)| (k.clone(), v)).collect()),
-        (Node::Vector(m), Value::Vector(items)) => {
-            (m, items.iter().enumerate().map(|(i, v)| (Key::index(i as u64), v)).collect())
+        (Node::Map(m), Value::Map(items)) => {
+            (m, items.iter().map(|(k, v)| (k.clone(), v)).collect())
         }
+        (Node::Vector(m), Value::Vector(items)) => (
+            m,
+            items
+                .iter()
+                .enumerate()
+                .map(|(i, v)| (Key::index(i as u64), v))
+                .collect(),
+        ),
         (Node::Map(_) | Node::Vector(_), Value::Map(_) | Value::Vector(_)) => {
-            let mut entry = Entry { attrs: old.attrs.clone(), node: from_value(value)? };
+            let mut entry = Entry {
+                attrs: old.attrs.clone(),
+                node: from_value(value)?,
+            };
             restamp(&mut entry, stamp, now);
             return Ok(entry);
         }
-        (Node::Map(_) | Node::Vector(_), _) | (_, Value::Map(_) | Value::Vector(_)) => return fresh(value),
+        (Node::Map(_) | Node::Vector(_), _) | (_, Value::Map(_) | Value::Vector(_)) => {
+            return fresh(value);
+        }
         _ => return merge_file(old, value, now, stamp, pager),
     };
     let vector = matches!(old.node, Node::Vector(_));
@@ -127,7 +166,8 @@ pub fn merge(old: Option<&Entry>, value: &Value, now: Time, above: Time, pager: 
         let wanted: std::collections::BTreeSet<&Key> = items.iter().map(|(k, _)| k).collect();
         old_map.for_each(pager, &mut |k, _| {
             // What stands beside the elements of a vector is no part of its value.
-            if !wanted.contains(k) && !(vector && k.as_index().is_none()) {
+            let beside = vector && k.as_index().is_none();
+            if !wanted.contains(k) && !beside {
                 gone.push(k.clone());
             }
             Ok(())
@@ -136,23 +176,40 @@ pub fn merge(old: Option<&Entry>, value: &Value, now: Time, above: Time, pager: 
     for key in &gone {
         map.remove(key, pager)?;
     }
-    let node = if vector { Node::Vector(map) } else { Node::Map(map) };
-    let mut entry = Entry { attrs: old.attrs.clone(), node };
+    let node = if vector {
+        Node::Vector(map)
+    } else {
+        Node::Map(map)
+    };
+    let mut entry = Entry {
+        attrs: old.attrs.clone(),
+        node,
+    };
     if renamed || !gone.is_empty() {
         restamp(&mut entry, stamp, now);
     }
     Ok(entry)
 }
 
-fn merge_file(old: &Entry, value: &Value, now: Time, stamp: Time, pager: &Pager) -> Result<Entry, TreeError> {
+fn merge_file(
+    old: &Entry,
+    value: &Value,
+    now: Time,
+    stamp: Time,
+    pager: &Pager,
+) -> Result<Entry, TreeError> {
     let undeclared = old.attrs.as_ref().is_none_or(|a| a.declared.is_none());
     if undeclared && equals(&old.node, value, pager)? {
         return Ok(old.clone());
     }
     let mut attrs = attrs_for_new_value(&old.attrs());
     // The newline that the view adds is what keeps one at the end of a text apart.
-    attrs.bare &= matches!((&old.node, value), (Node::Text(_), Value::Text(t)) if !t.ends_with('\n'));
-    let mut entry = Entry { attrs: old.attrs.clone(), node: from_value(value)? };
+    attrs.bare &=
+        matches!((&old.node, value), (Node::Text(_), Value::Text(t)) if !t.ends_with('\n'));
+    let mut entry = Entry {
+        attrs: old.attrs.clone(),
+        node: from_value(value)?,
+    };
     entry.set_attrs(attrs);
     restamp(&mut entry, stamp, now);
     Ok(entry)
@@ -161,7 +218,11 @@ fn merge_file(old: &Entry, value: &Value, now: Time, stamp: Time, pager: &Pager)
 fn restamp(entry: &mut Entry, stamp: Time, now: Time) {
     let crtime = times_of(entry, stamp).crtime;
     let mut attrs = entry.attrs();
-    attrs.times = Some(Times { mtime: now, ctime: now, crtime });
+    attrs.times = Some(Times {
+        mtime: now,
+        ctime: now,
+        crtime,
+    });
     entry.set_attrs(attrs);
 }
 
@@ -171,7 +232,9 @@ fn equals(node: &Node, value: &Value, pager: &Pager) -> Result<bool, TreeError> 
         (Node::Text(c), Value::Text(s)) => {
             c.len() == s.len() as u64 && content::read_all(c, pager)? == s.as_bytes()
         }
-        (Node::Bytes(c), Value::Bytes(b)) => c.len() == b.len() as u64 && content::read_all(c, pager)? == *b,
+        (Node::Bytes(c), Value::Bytes(b)) => {
+            c.len() == b.len() as u64 && content::read_all(c, pager)? == *b
+        }
         (Node::Scalar(v), value) => **v == *value,
         (Node::ScalarPage(_), value) => to_value(node, pager)? == *value,
         _ => false,

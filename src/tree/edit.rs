@@ -46,7 +46,11 @@ pub fn stamp_of(entry: &Entry, above: Time) -> Time {
 /// The times of an entry under a stamp.
 pub fn times_of(entry: &Entry, stamp: Time) -> Times {
     let own = entry.attrs.as_ref().and_then(|a| a.times);
-    own.unwrap_or(Times { mtime: stamp, ctime: stamp, crtime: stamp })
+    own.unwrap_or(Times {
+        mtime: stamp,
+        ctime: stamp,
+        crtime: stamp,
+    })
 }
 
 /// Changes the entry at a path in place; `f` gets it with the stamp that holds there.
@@ -73,7 +77,9 @@ fn walk(
     };
     match &mut entry.node {
         Node::Map(map) | Node::Vector(map) => map
-            .change(key, pager, |child| walk(child, rest, depth + 1, stamp, pager, f))?
+            .change(key, pager, |child| {
+                walk(child, rest, depth + 1, stamp, pager, f)
+            })?
             .ok_or(TreeError::NotFound { depth: depth + 1 }),
         _ => Err(TreeError::ThroughScalar { depth }),
     }
@@ -83,7 +89,11 @@ fn walk(
 pub fn touch(entry: &mut Entry, stamp: Time, time: Time) {
     let times = times_of(entry, stamp);
     let mut attrs = entry.attrs();
-    attrs.times = Some(Times { mtime: time, ctime: time, crtime: times.crtime });
+    attrs.times = Some(Times {
+        mtime: time,
+        ctime: time,
+        crtime: times.crtime,
+    });
     entry.set_attrs(attrs);
 }
 
@@ -97,5 +107,9 @@ pub fn vector_len(map: &Map, pager: &Pager) -> Result<u64, TreeError> {
 
 /// Attributes that keep who owns an entry and drop what belongs to its former value.
 pub fn attrs_for_new_value(old: &Attrs) -> Attrs {
-    Attrs { literal: None, declared: None, ..old.clone() }
+    Attrs {
+        literal: None,
+        declared: None,
+        ..old.clone()
+    }
 }

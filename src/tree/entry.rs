@@ -142,7 +142,11 @@ impl Entry {
 
     /// Replaces the attributes, storing none where all are default.
     pub fn set_attrs(&mut self, attrs: Attrs) {
-        self.attrs = if attrs == Attrs::default() { None } else { Some(Arc::new(attrs)) };
+        self.attrs = if attrs == Attrs::default() {
+            None
+        } else {
+            Some(Arc::new(attrs))
+        };
     }
 
     /// Whether the view shows it as a directory.

@@ -64,7 +64,10 @@ pub enum TreeError {
 
 impl TreeError {
     pub(crate) fn malformed(what: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Malformed { what: what.into(), reason: reason.to_string() }
+        Self::Malformed {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 

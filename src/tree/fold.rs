@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::entry::{Chunked, Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
 use super::map::{Body, Child, Link, Map, Run};
-use super::page::{write_entry, write_run};
+use super::page::write_run;
 use super::pager::Pager;
 use crate::value::cbor::Writer;
 use crate::value::{Value, cbor};
@@ -23,16 +23,51 @@ const INLINE_MAP: usize = 1024;
 pub struct Folder<'a> {
     pager: &'a Pager,
     birth: u64,
+    pages: Vec<(PageAddr, Vec<u8>)>,
+    /// Runs with their page; with the page's length where the run goes into the cache.
+    written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
+}
+
+/// What a fold has to write.
+#[derive(Debug)]
+pub struct Folded<'a> {
+    pager: &'a Pager,
     /// Sealed pages to put into the backend before anything that refers to them.
     pub pages: Vec<(PageAddr, Vec<u8>)>,
-    /// Their size.
-    pub bytes: usize,
+    written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
+}
+
+impl Folded<'_> {
+    /// The pages are in the backend: versions that share what was folded need not write it again.
+    /// Only now, for a page that could not be written must be written by the next fold.
+    pub fn done(self) {
+        for (run, page, bytes) in self.written {
+            let first = run.saved.set(Arc::clone(&page)).is_ok();
+            if first && bytes > 0 {
+                self.pager.keep(page.addr, &run, bytes);
+            }
+        }
+    }
 }
 
 impl<'a> Folder<'a> {
     /// A folder that writes pages with this birth number.
     pub fn new(pager: &'a Pager, birth: u64) -> Self {
-        Self { pager, birth, pages: Vec::new(), bytes: 0 }
+        Self {
+            pager,
+            birth,
+            pages: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
+    /// Everything that is to be written.
+    pub fn finish(self) -> Folded<'a> {
+        Folded {
+            pager: self.pager,
+            pages: self.pages,
+            written: self.written,
+        }
     }
 
     /// The same entry with everything large in pages.
@@ -45,7 +80,10 @@ impl<'a> Folder<'a> {
             Node::Scalar(v) => self.scalar(v)?,
             Node::ScalarPage(_) | Node::Ref(_) => entry.node.clone(),
         };
-        Ok(Entry { attrs: entry.attrs.clone(), node })
+        Ok(Entry {
+            attrs: entry.attrs.clone(),
+            node,
+        })
     }
 
     fn scalar(&mut self, value: &Arc<Value>) -> Result<Node, TreeError> {
@@ -73,11 +111,14 @@ impl<'a> Folder<'a> {
     /// The same content with everything large in pages.
     pub fn content(&mut self, content: &Content) -> Result<Content, TreeError> {
         Ok(match content {
-            Content::Inline(b) if b.len() > INLINE_CONTENT => Content::Page(self.page(b, b.len() as u64, 0)?),
-            Content::Inline(_) | Content::Page(_) => content.clone(),
-            Content::Chunked(c) => {
-                Content::Chunked(Arc::new(Chunked { len: c.len, chunks: self.map(&c.chunks)? }))
+            Content::Inline(b) if b.len() > INLINE_CONTENT => {
+                Content::Page(self.page(b, b.len() as u64, 0)?)
             }
+            Content::Inline(_) | Content::Page(_) => content.clone(),
+            Content::Chunked(c) => Content::Chunked(Arc::new(Chunked {
+                len: c.len,
+                chunks: self.map(&c.chunks)?,
+            })),
         })
     }
 
@@ -85,9 +126,13 @@ impl<'a> Folder<'a> {
     pub fn page(&mut self, bytes: &[u8], len: u64, dirs: u64) -> Result<Arc<PageRef>, TreeError> {
         let addr = self.pager.address(bytes);
         let sealed = self.pager.seal(&addr, self.birth, bytes)?;
-        self.bytes += sealed.len();
         self.pages.push((addr, sealed));
-        Ok(Arc::new(PageRef { addr, birth: self.birth, len, dirs }))
+        Ok(Arc::new(PageRef {
+            addr,
+            birth: self.birth,
+            len,
+            dirs,
+        }))
     }
 
     fn map(&mut self, map: &Map) -> Result<Map, TreeError> {
@@ -104,17 +149,28 @@ impl<'a> Folder<'a> {
         }
         let body = match &run.body {
             Body::Leaf(items) => Body::Leaf(
-                items.iter().map(|(k, e)| Ok((k.clone(), self.entry(e)?))).collect::<Result<_, TreeError>>()?,
+                items
+                    .iter()
+                    .map(|(k, e)| Ok((k.clone(), self.entry(e)?)))
+                    .collect::<Result<_, TreeError>>()?,
             ),
             Body::Branch { level, children } => Body::Branch {
                 level: *level,
                 children: children
                     .iter()
-                    .map(|c| Ok(Child { link: self.link(&c.link, false)?, ..c.clone() }))
+                    .map(|c| {
+                        Ok(Child {
+                            link: self.link(&c.link, false)?,
+                            ..c.clone()
+                        })
+                    })
                     .collect::<Result<_, TreeError>>()?,
             },
         };
-        let compact = Run { saved: OnceLock::new(), body };
+        let compact = Run {
+            saved: OnceLock::new(),
+            body,
+        };
         let mut bytes = Vec::new();
         write_run(&mut Writer::new(&mut bytes), &compact, self.pager)?;
         if top && bytes.len() <= INLINE_MAP && matches!(compact.body, Body::Leaf(_)) {
@@ -122,17 +178,10 @@ impl<'a> Folder<'a> {
         }
         let whole = Map(Link::Mem(Arc::clone(run)));
         let page = self.page(&bytes, whole.len(), whole.dirs())?;
-        // Versions that share this run find it written.
-        let _ = run.saved.set(Arc::clone(&page));
-        let _ = compact.saved.set(Arc::clone(&page));
-        self.pager.keep(page.addr, &Arc::new(compact), bytes.len());
+        let compact = Arc::new(compact);
+        self.written
+            .push((Arc::clone(&compact), Arc::clone(&page), bytes.len()));
+        self.written.push((Arc::clone(run), Arc::clone(&page), 0));
         Ok(Link::Page(page))
     }
-}
-
-/// Bytes that the entry takes in a journal record: what a fold has not written yet.
-pub fn weight(entry: &Entry, pager: &Pager) -> Result<usize, TreeError> {
-    let mut bytes = Vec::new();
-    write_entry(&mut Writer::new(&mut bytes), entry, pager)?;
-    Ok(bytes.len())
 }

@@ -70,7 +70,10 @@ pub struct Child {
 impl Clone for Run {
     /// The copy is about to be changed: it is in no page.
     fn clone(&self) -> Self {
-        Self { saved: OnceLock::new(), body: self.body.clone() }
+        Self {
+            saved: OnceLock::new(),
+            body: self.body.clone(),
+        }
     }
 }
 
@@ -80,12 +83,18 @@ fn rank(key: &Key) -> u32 {
 
 impl Run {
     fn of(body: Body) -> Arc<Self> {
-        Arc::new(Self { saved: OnceLock::new(), body })
+        Arc::new(Self {
+            saved: OnceLock::new(),
+            body,
+        })
     }
 
     /// A run that stands in a page.
     pub(super) fn clean(body: Body, page: &PageRef) -> Arc<Self> {
-        Arc::new(Self { saved: OnceLock::from(Arc::new(page.clone())), body })
+        Arc::new(Self {
+            saved: OnceLock::from(Arc::new(page.clone())),
+            body,
+        })
     }
 
     fn count(&self) -> u64 {
@@ -127,9 +136,10 @@ impl Run {
     fn split(&mut self, at: usize) -> Arc<Self> {
         match &mut self.body {
             Body::Leaf(items) => Self::of(Body::Leaf(items.split_off(at))),
-            Body::Branch { level, children } => {
-                Self::of(Body::Branch { level: *level, children: children.split_off(at) })
-            }
+            Body::Branch { level, children } => Self::of(Body::Branch {
+                level: *level,
+                children: children.split_off(at),
+            }),
         }
     }
 
@@ -144,20 +154,29 @@ impl Run {
     /// this level, else in the middle when it is too long.
     fn cut_point(&self) -> Option<usize> {
         let level = self.level();
-        if let Some(i) = (1..self.len()).find(|&i| self.key_at(i).is_some_and(|k| rank(k) > level)) {
+        if let Some(i) = (1..self.len()).find(|&i| self.key_at(i).is_some_and(|k| rank(k) > level))
+        {
             return Some(i);
         }
         if self.len() <= CAP {
             return None;
         }
         let (from, to) = (self.len() / 4, self.len() * 3 / 4);
-        (from..to).max_by_key(|&i| self.key_at(i).map(|k| xxhash_rust::xxh3::xxh3_64(k.bytes())))
+        (from..to).max_by_key(|&i| {
+            self.key_at(i)
+                .map(|k| xxhash_rust::xxh3::xxh3_64(k.bytes()))
+        })
     }
 }
 
 impl Child {
     fn of(run: Arc<Run>) -> Option<Self> {
-        Some(Self { first: run.first()?.clone(), count: run.count(), dirs: run.dirs(), link: Link::Mem(run) })
+        Some(Self {
+            first: run.first()?.clone(),
+            count: run.count(),
+            dirs: run.dirs(),
+            link: Link::Mem(run),
+        })
     }
 }
 
@@ -205,10 +224,16 @@ impl Map {
         let mut level = 1;
         while runs.len() > 1 {
             let children = runs.into_iter().filter_map(Child::of).collect();
-            runs = cut(children, level, |c: &Child| &c.first, |children| Body::Branch { level, children });
+            runs = cut(
+                children,
+                level,
+                |c: &Child| &c.first,
+                |children| Body::Branch { level, children },
+            );
             level += 1;
         }
-        runs.pop().map_or_else(Self::new, |run| Self(Link::Mem(run)))
+        runs.pop()
+            .map_or_else(Self::new, |run| Self(Link::Mem(run)))
     }
 
     /// Whether both are the same version, not only equal.
@@ -249,7 +274,10 @@ impl Map {
             match &run.body {
                 Body::Leaf(items) => {
                     let found = items.binary_search_by(|(k, _)| k.cmp(key));
-                    return Ok(found.ok().and_then(|i| items.get(i)).map(|(_, e)| e.clone()));
+                    return Ok(found
+                        .ok()
+                        .and_then(|i| items.get(i))
+                        .map(|(_, e)| e.clone()));
                 }
                 Body::Branch { children, .. } => {
                     let i = children.partition_point(|c| c.first <= *key);
@@ -263,7 +291,12 @@ impl Map {
     }
 
     /// Puts an entry under a key; gives the entry that stood there.
-    pub fn insert(&mut self, key: &Key, entry: Entry, pager: &Pager) -> Result<Option<Entry>, TreeError> {
+    pub fn insert(
+        &mut self,
+        key: &Key,
+        entry: Entry,
+        pager: &Pager,
+    ) -> Result<Option<Entry>, TreeError> {
         let (old, right) = insert(&mut self.0, key, entry, pager)?;
         self.grow(right, pager)?;
         Ok(old)
@@ -274,8 +307,16 @@ impl Map {
         while !right.is_empty() {
             let left = self.0.run(pager)?;
             let level = left.level() + 1;
-            let children = std::iter::once(left).chain(right).filter_map(Child::of).collect();
-            let mut runs = cut(children, level, |c: &Child| &c.first, |children| Body::Branch { level, children });
+            let children = std::iter::once(left)
+                .chain(right)
+                .filter_map(Child::of)
+                .collect();
+            let mut runs = cut(
+                children,
+                level,
+                |c: &Child| &c.first,
+                |children| Body::Branch { level, children },
+            );
             right = runs.split_off(1.min(runs.len()));
             if let Some(top) = runs.pop() {
                 self.0 = Link::Mem(top);
@@ -339,9 +380,9 @@ impl Map {
         let run = self.0.run(pager)?;
         match &run.body {
             Body::Leaf(items) => items.iter().try_for_each(|(k, e)| f(k, e)),
-            Body::Branch { children, .. } => {
-                children.iter().try_for_each(|c| Self(c.link.clone()).for_each(pager, f))
-            }
+            Body::Branch { children, .. } => children
+                .iter()
+                .try_for_each(|c| Self(c.link.clone()).for_each(pager, f)),
         }
     }
 
@@ -350,14 +391,20 @@ impl Map {
         match &self.0 {
             Link::Mem(run) if run.saved.get().is_none() => match &run.body {
                 Body::Leaf(items) => items.iter().all(|(_, e)| f(e)),
-                Body::Branch { children, .. } => children.iter().all(|c| Self(c.link.clone()).visit_loaded(f)),
+                Body::Branch { children, .. } => children
+                    .iter()
+                    .all(|c| Self(c.link.clone()).visit_loaded(f)),
             },
             _ => true,
         }
     }
 
     /// The last entry whose key is below `bound`.
-    pub fn last_below(&self, bound: &Key, pager: &Pager) -> Result<Option<(Key, Entry)>, TreeError> {
+    pub fn last_below(
+        &self,
+        bound: &Key,
+        pager: &Pager,
+    ) -> Result<Option<(Key, Entry)>, TreeError> {
         let run = self.0.run(pager)?;
         match &run.body {
             Body::Leaf(items) => {
@@ -376,11 +423,19 @@ impl Map {
 }
 
 /// Cuts sorted items into runs of one level.
-fn cut<T>(items: Vec<T>, level: u32, key: impl Fn(&T) -> &Key, body: impl Fn(Vec<T>) -> Body) -> Vec<Arc<Run>> {
+fn cut<T>(
+    items: Vec<T>,
+    level: u32,
+    key: impl Fn(&T) -> &Key,
+    body: impl Fn(Vec<T>) -> Body,
+) -> Vec<Arc<Run>> {
     let mut runs = Vec::new();
     let mut run = Vec::new();
     let close = |items: Vec<T>, runs: &mut Vec<Arc<Run>>| {
-        let mut run = Run { saved: OnceLock::new(), body: body(items) };
+        let mut run = Run {
+            saved: OnceLock::new(),
+            body: body(items),
+        };
         let mut right = cut_all(&mut run);
         runs.push(Arc::new(run));
         runs.append(&mut right);
@@ -429,7 +484,9 @@ fn insert(link: &mut Link, key: &Key, entry: Entry, pager: &Pager) -> Result<Ins
             }
         },
         Body::Branch { children, .. } => {
-            let i = children.partition_point(|c| c.first <= *key).saturating_sub(1);
+            let i = children
+                .partition_point(|c| c.first <= *key)
+                .saturating_sub(1);
             let Some(child) = children.get_mut(i) else {
                 return Err(TreeError::malformed("a run", "a branch without children"));
             };
@@ -449,10 +506,10 @@ fn insert(link: &mut Link, key: &Key, entry: Entry, pager: &Pager) -> Result<Ins
 /// Brings a child's summary up to date after an edit below.
 fn refresh(child: &mut Child, pager: &Pager) -> Result<(), TreeError> {
     let run = child.link.run(pager)?;
-    if let Some(first) = run.first() {
-        if child.first != *first {
-            child.first = first.clone();
-        }
+    if let Some(first) = run.first()
+        && child.first != *first
+    {
+        child.first = first.clone();
     }
     child.count = run.count();
     child.dirs = run.dirs();
@@ -498,7 +555,9 @@ fn remove(link: &mut Link, key: &Key, pager: &Pager) -> Result<Removed, TreeErro
             Err(_) => (None, false),
         },
         Body::Branch { children, .. } => {
-            let i = children.partition_point(|c| c.first <= *key).saturating_sub(1);
+            let i = children
+                .partition_point(|c| c.first <= *key)
+                .saturating_sub(1);
             let Some(child) = children.get_mut(i) else {
                 return Err(TreeError::malformed("a run", "a branch without children"));
             };
@@ -516,7 +575,11 @@ fn remove(link: &mut Link, key: &Key, pager: &Pager) -> Result<Removed, TreeErro
         }
     };
     let right = cut_all(run);
-    Ok(Removed { entry, headless, right })
+    Ok(Removed {
+        entry,
+        headless,
+        right,
+    })
 }
 
 /// Joins child `i` with the one after it, cutting again where a boundary remains.
@@ -525,7 +588,9 @@ fn merge_at(children: &mut Vec<Child>, i: usize, pager: &Pager) -> Result<(), Tr
         return Ok(());
     }
     let right = children.remove(i + 1).link.run(pager)?;
-    let Some(left) = children.get_mut(i) else { return Ok(()) };
+    let Some(left) = children.get_mut(i) else {
+        return Ok(());
+    };
     let run = left.link.edit(pager)?;
     match (&mut run.body, &right.body) {
         (Body::Leaf(a), Body::Leaf(b)) => a.extend(b.iter().cloned()),
@@ -536,7 +601,12 @@ fn merge_at(children: &mut Vec<Child>, i: usize, pager: &Pager) -> Result<(), Tr
                 merge_at(a, seam, pager)?;
             }
         }
-        _ => return Err(TreeError::malformed("a run", "children of different levels")),
+        _ => {
+            return Err(TreeError::malformed(
+                "a run",
+                "children of different levels",
+            ));
+        }
     }
     let more = cut_all(run);
     refresh(left, pager)?;
@@ -559,7 +629,11 @@ fn collect(
             out.extend(items.iter().skip(from).take(room).cloned());
         }
         Body::Branch { children, .. } => {
-            let from = after.map_or(0, |a| children.partition_point(|c| c.first <= *a).saturating_sub(1));
+            let from = after.map_or(0, |a| {
+                children
+                    .partition_point(|c| c.first <= *a)
+                    .saturating_sub(1)
+            });
             for child in children.iter().skip(from) {
                 if out.len() >= limit {
                     break;

@@ -19,9 +19,11 @@ mod time;
 
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
-pub use fold::{Folder, weight};
+pub use fold::{Folded, Folder};
 pub use map::Map;
-pub use op::{Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared, write_ops};
+pub use op::{
+    Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared, write_ops,
+};
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 pub use pager::{PATIENCE, Pager, hex, page_key};
 pub use time::Time;

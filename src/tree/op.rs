@@ -55,9 +55,10 @@ impl Op {
     /// The path that the step changes.
     pub fn path(&self) -> &KeyPath {
         match self {
-            Self::Put { path, .. } | Self::Take { path, .. } | Self::Place { path, .. } | Self::SetAttrs { path, .. } => {
-                path
-            }
+            Self::Put { path, .. }
+            | Self::Take { path, .. }
+            | Self::Place { path, .. }
+            | Self::SetAttrs { path, .. } => path,
         }
     }
 }
@@ -68,20 +69,20 @@ pub trait Forest {
     fn document(&mut self, key: &Key) -> Result<&mut Option<Entry>, TreeError>;
 }
 
-/// The hidden document that holds the attributes of the root directory: CBOR `undefined`, which no
-/// value's encoding is.
+/// The hidden document that holds the attributes of the root directory. Its key is the integer 0 in
+/// two bytes, which is well-formed CBOR and no value's canonical encoding.
 pub fn root_key() -> Key {
-    Key::from_canonical(&[0xf7])
+    Key::from_canonical(&[0x18, 0x00])
 }
 
-/// The hidden document of files with several names.
+/// The hidden document of files with several names: the integer 1 in two bytes.
 pub fn links_key() -> Key {
-    Key::from_canonical(&[0xf8, 0xff])
+    Key::from_canonical(&[0x18, 0x01])
 }
 
 /// Whether a key is one of the hidden documents.
 pub fn is_hidden(key: &Key) -> bool {
-    matches!(key.bytes(), [0xf7] | [0xf8, ..])
+    matches!(key.bytes(), [0x18, 0x00 | 0x01])
 }
 
 /// Applies the steps of one record, one after the other.
@@ -92,7 +93,12 @@ pub struct Applier {
 
 impl Applier {
     /// Applies the next step.
-    pub fn step(&mut self, op: &Op, forest: &mut dyn Forest, pager: &Pager) -> Result<(), TreeError> {
+    pub fn step(
+        &mut self,
+        op: &Op,
+        forest: &mut dyn Forest,
+        pager: &Pager,
+    ) -> Result<(), TreeError> {
         match op {
             Op::Put { path, entry, time } => put(forest, path, entry.clone(), *time, pager),
             Op::Take { path, time } => {
@@ -100,9 +106,18 @@ impl Applier {
                 self.taken.push(Some(entry));
                 Ok(())
             }
-            Op::Place { path, index, attrs, time } => {
-                let slot = usize::try_from(*index).ok().and_then(|i| self.taken.get_mut(i)).and_then(Option::take);
-                let mut entry = slot.ok_or_else(|| TreeError::malformed("a journal record", "nothing to place"))?;
+            Op::Place {
+                path,
+                index,
+                attrs,
+                time,
+            } => {
+                let slot = usize::try_from(*index)
+                    .ok()
+                    .and_then(|i| self.taken.get_mut(i))
+                    .and_then(Option::take);
+                let mut entry = slot
+                    .ok_or_else(|| TreeError::malformed("a journal record", "nothing to place"))?;
                 entry.set_attrs(attrs.clone());
                 put(forest, path, entry, *time, pager)
             }
@@ -125,13 +140,23 @@ fn put(
         None => {
             let new = entry.is_dir();
             let old = forest.document(doc)?.replace(entry);
-            touch_root(forest, time, doc, i64::from(new) - i64::from(old.is_some_and(|o| o.is_dir())))
+            touch_root(
+                forest,
+                time,
+                doc,
+                i64::from(new) - i64::from(old.is_some_and(|o| o.is_dir())),
+            )
         }
         Some((key, above)) => {
-            let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
+            let root = forest
+                .document(doc)?
+                .as_mut()
+                .ok_or(TreeError::NotFound { depth: 0 })?;
             let mut entry = Some(entry);
             change(root, above, pager, &mut |parent, stamp| {
-                let Some(entry) = entry.take() else { return Ok(()) };
+                let Some(entry) = entry.take() else {
+                    return Ok(());
+                };
                 match &mut parent.node {
                     Node::Map(map) | Node::Vector(map) => map.insert(key, entry, pager)?,
                     _ => return Err(TreeError::ThroughScalar { depth: above.len() }),
@@ -145,18 +170,29 @@ fn put(
     }
 }
 
-fn take(forest: &mut dyn Forest, path: &[Key], time: Option<Time>, pager: &Pager) -> Result<Entry, TreeError> {
+fn take(
+    forest: &mut dyn Forest,
+    path: &[Key],
+    time: Option<Time>,
+    pager: &Pager,
+) -> Result<Entry, TreeError> {
     let Some((doc, rest)) = path.split_first() else {
         return Err(TreeError::malformed("an operation", "an empty path"));
     };
     match rest.split_last() {
         None => {
-            let entry = forest.document(doc)?.take().ok_or(TreeError::NotFound { depth: 0 })?;
+            let entry = forest
+                .document(doc)?
+                .take()
+                .ok_or(TreeError::NotFound { depth: 0 })?;
             touch_root(forest, time, doc, -i64::from(entry.is_dir()))?;
             Ok(entry)
         }
         Some((key, above)) => {
-            let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
+            let root = forest
+                .document(doc)?
+                .as_mut()
+                .ok_or(TreeError::NotFound { depth: 0 })?;
             let mut taken = None;
             change(root, above, pager, &mut |parent, stamp| {
                 taken = match &mut parent.node {
@@ -173,12 +209,20 @@ fn take(forest: &mut dyn Forest, path: &[Key], time: Option<Time>, pager: &Pager
     }
 }
 
-fn set_attrs(forest: &mut dyn Forest, path: &[Key], attrs: &Attrs, pager: &Pager) -> Result<(), TreeError> {
+fn set_attrs(
+    forest: &mut dyn Forest,
+    path: &[Key],
+    attrs: &Attrs,
+    pager: &Pager,
+) -> Result<(), TreeError> {
     let Some((doc, rest)) = path.split_first() else {
         root_entry(forest)?.set_attrs(attrs.clone());
         return Ok(());
     };
-    let root = forest.document(doc)?.as_mut().ok_or(TreeError::NotFound { depth: 0 })?;
+    let root = forest
+        .document(doc)?
+        .as_mut()
+        .ok_or(TreeError::NotFound { depth: 0 })?;
     change(root, rest, pager, &mut |entry, _| {
         entry.set_attrs(attrs.clone());
         Ok(())
@@ -202,13 +246,20 @@ pub fn root_dirs(root: &Entry) -> u64 {
 }
 
 /// Moves the root directory's change times, and the count of documents that are directories.
-fn touch_root(forest: &mut dyn Forest, time: Option<Time>, doc: &Key, dirs: i64) -> Result<(), TreeError> {
+fn touch_root(
+    forest: &mut dyn Forest,
+    time: Option<Time>,
+    doc: &Key,
+    dirs: i64,
+) -> Result<(), TreeError> {
     if is_hidden(doc) || (time.is_none() && dirs == 0) {
         return Ok(());
     }
     let root = root_entry(forest)?;
     if dirs != 0 {
-        let now = i64::try_from(root_dirs(root)).unwrap_or(i64::MAX).saturating_add(dirs);
+        let now = i64::try_from(root_dirs(root))
+            .unwrap_or(i64::MAX)
+            .saturating_add(dirs);
         root.node = Node::Scalar(Arc::new(Value::Int(now.max(0))));
     }
     if let Some(time) = time {
@@ -235,7 +286,12 @@ pub fn write_ops(w: &mut Writer<'_>, ops: &[Op], pager: &Pager) -> Result<(), Tr
                 write_path(w, path);
                 write_optional_time(w, *time);
             }
-            Op::Place { path, index, attrs, time } => {
+            Op::Place {
+                path,
+                index,
+                attrs,
+                time,
+            } => {
                 w.array(5);
                 w.uint(2);
                 write_path(w, path);
@@ -261,16 +317,31 @@ pub fn read_ops(r: &mut Reader<'_>) -> Result<Vec<Op>, TreeError> {
     for _ in 0..n {
         let fields = r.array()?;
         let op = match (r.uint()?, fields) {
-            (0, 4) => Op::Put { path: read_path(r)?, entry: read_entry(r)?, time: read_optional_time(r)? },
-            (1, 3) => Op::Take { path: read_path(r)?, time: read_optional_time(r)? },
+            (0, 4) => Op::Put {
+                path: read_path(r)?,
+                entry: read_entry(r)?,
+                time: read_optional_time(r)?,
+            },
+            (1, 3) => Op::Take {
+                path: read_path(r)?,
+                time: read_optional_time(r)?,
+            },
             (2, 5) => Op::Place {
                 path: read_path(r)?,
                 index: r.uint()?,
                 attrs: read_attrs(r)?,
                 time: read_optional_time(r)?,
             },
-            (3, 3) => Op::SetAttrs { path: read_path(r)?, attrs: read_attrs(r)? },
-            (code, _) => return Err(TreeError::malformed("a journal record", format!("unknown operation {code}"))),
+            (3, 3) => Op::SetAttrs {
+                path: read_path(r)?,
+                attrs: read_attrs(r)?,
+            },
+            (code, _) => {
+                return Err(TreeError::malformed(
+                    "a journal record",
+                    format!("unknown operation {code}"),
+                ));
+            }
         };
         ops.push(op);
     }
@@ -311,5 +382,9 @@ fn read_optional_time(r: &mut Reader<'_>) -> Result<Option<Time>, TreeError> {
 
 /// Attributes shared by an entry, for building one.
 pub fn shared(attrs: Attrs) -> Option<Arc<Attrs>> {
-    if attrs == Attrs::default() { None } else { Some(Arc::new(attrs)) }
+    if attrs == Attrs::default() {
+        None
+    } else {
+        Some(Arc::new(attrs))
+    }
 }

@@ -83,7 +83,12 @@ pub fn write_entry(w: &mut Writer<'_>, entry: &Entry, pager: &Pager) -> Result<(
     Ok(())
 }
 
-fn write_chunked(w: &mut Writer<'_>, kind: u64, c: &Chunked, pager: &Pager) -> Result<(), TreeError> {
+fn write_chunked(
+    w: &mut Writer<'_>,
+    kind: u64,
+    c: &Chunked,
+    pager: &Pager,
+) -> Result<(), TreeError> {
     w.uint(kind);
     w.array(2);
     w.uint(c.len);
@@ -104,7 +109,11 @@ fn write_map(w: &mut Writer<'_>, kind: u64, map: &Map, pager: &Pager) -> Result<
         }
         Link::Mem(_) => {
             w.uint(kind);
-            w.array(usize::try_from(map.len()).unwrap_or(usize::MAX).saturating_mul(2));
+            w.array(
+                usize::try_from(map.len())
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(2),
+            );
             map.for_each(pager, &mut |k, e| {
                 w.raw(k.bytes());
                 write_entry(w, e, pager)
@@ -143,7 +152,12 @@ pub fn write_run(w: &mut Writer<'_>, run: &Run, pager: &Pager) -> Result<(), Tre
                     Link::Page(p) => write_ref(w, p),
                     Link::Mem(run) => match run.saved.get() {
                         Some(p) => write_ref(w, p),
-                        None => return Err(TreeError::malformed("a branch", "a child that is in no page")),
+                        None => {
+                            return Err(TreeError::malformed(
+                                "a branch",
+                                "a child that is in no page",
+                            ));
+                        }
                     },
                 }
             }
@@ -178,7 +192,13 @@ pub fn write_attrs(w: &mut Writer<'_>, a: &Attrs) {
         w.uint(u64::from(o.uid));
         w.uint(u64::from(o.gid));
     }
-    for (field, time) in [(1, times.map(|t| t.mtime)), (2, ctime), (3, crtime), (4, a.atime), (5, a.stamp)] {
+    for (field, time) in [
+        (1, times.map(|t| t.mtime)),
+        (2, ctime),
+        (3, crtime),
+        (4, a.atime),
+        (5, a.stamp),
+    ] {
         if let Some(t) = time {
             w.uint(field);
             write_time(w, t);
@@ -212,7 +232,10 @@ pub fn write_attrs(w: &mut Writer<'_>, a: &Attrs) {
 
 /// Writes a time.
 pub fn write_time(w: &mut Writer<'_>, t: Time) {
-    let ns = t.secs.checked_mul(1_000_000_000).and_then(|s| s.checked_add(i64::from(t.nanos)));
+    let ns = t
+        .secs
+        .checked_mul(1_000_000_000)
+        .and_then(|s| s.checked_add(i64::from(t.nanos)));
     match ns {
         Some(ns) => {
             w.int(ns);
@@ -231,11 +254,17 @@ pub fn read_time(r: &mut Reader<'_>) -> Result<Time, TreeError> {
         r.array()?;
         let secs = r.int()?;
         let nanos = small(r.uint()?)?;
-        return Ok(Time { secs, nanos: nanos.min(999_999_999) });
+        return Ok(Time {
+            secs,
+            nanos: nanos.min(999_999_999),
+        });
     }
     let ns = r.int()?;
     let nanos = u32::try_from(ns.rem_euclid(1_000_000_000)).unwrap_or(0);
-    Ok(Time { secs: ns.div_euclid(1_000_000_000), nanos })
+    Ok(Time {
+        secs: ns.div_euclid(1_000_000_000),
+        nanos,
+    })
 }
 
 fn small(n: u64) -> Result<u32, TreeError> {
@@ -250,7 +279,11 @@ pub fn read_attrs(r: &mut Reader<'_>) -> Result<Attrs, TreeError> {
         match r.uint()? {
             0 => {
                 r.array()?;
-                a.owner = Some(Owner { mode: small(r.uint()?)?, uid: small(r.uint()?)?, gid: small(r.uint()?)? });
+                a.owner = Some(Owner {
+                    mode: small(r.uint()?)?,
+                    uid: small(r.uint()?)?,
+                    gid: small(r.uint()?)?,
+                });
             }
             1 => mtime = Some(read_time(r)?),
             2 => ctime = Some(read_time(r)?),
@@ -270,10 +303,19 @@ pub fn read_attrs(r: &mut Reader<'_>) -> Result<Attrs, TreeError> {
             8 => a.bare = r.bool()?,
             9 => a.literal = Some(r.bytes()?.to_vec()),
             10 => a.declared = Some(r.text()?.to_owned()),
-            other => return Err(TreeError::malformed("attributes", format!("unknown field {other}"))),
+            other => {
+                return Err(TreeError::malformed(
+                    "attributes",
+                    format!("unknown field {other}"),
+                ));
+            }
         }
     }
-    a.times = mtime.map(|m| Times { mtime: m, ctime: ctime.unwrap_or(m), crtime: crtime.unwrap_or(m) });
+    a.times = mtime.map(|m| Times {
+        mtime: m,
+        ctime: ctime.unwrap_or(m),
+        crtime: crtime.unwrap_or(m),
+    });
     Ok(a)
 }
 
@@ -281,8 +323,16 @@ fn read_ref(r: &mut Reader<'_>) -> Result<Arc<PageRef>, TreeError> {
     if r.array()? != 4 {
         return Err(TreeError::malformed("a page reference", "not four fields"));
     }
-    let addr = r.bytes()?.try_into().map_err(|e| TreeError::malformed("a page reference", e))?;
-    Ok(Arc::new(PageRef { addr, birth: r.uint()?, len: r.uint()?, dirs: r.uint()? }))
+    let addr = r
+        .bytes()?
+        .try_into()
+        .map_err(|e| TreeError::malformed("a page reference", e))?;
+    Ok(Arc::new(PageRef {
+        addr,
+        birth: r.uint()?,
+        len: r.uint()?,
+        dirs: r.uint()?,
+    }))
 }
 
 /// Reads an entry.
@@ -292,11 +342,16 @@ pub fn read_entry(r: &mut Reader<'_>) -> Result<Entry, TreeError> {
 
 fn read_entry_at(r: &mut Reader<'_>, depth: usize) -> Result<Entry, TreeError> {
     if depth > MAX_INLINE_DEPTH {
-        return Err(TreeError::TooDeep { limit: MAX_INLINE_DEPTH });
+        return Err(TreeError::TooDeep {
+            limit: MAX_INLINE_DEPTH,
+        });
     }
     let n = r.array()?;
     if n != 2 && n != 3 {
-        return Err(TreeError::malformed("an entry", "neither two nor three fields"));
+        return Err(TreeError::malformed(
+            "an entry",
+            "neither two nor three fields",
+        ));
     }
     let node = match r.uint()? {
         0 => Node::Scalar(Arc::new(r.value()?)),
@@ -312,9 +367,18 @@ fn read_entry_at(r: &mut Reader<'_>, depth: usize) -> Result<Entry, TreeError> {
         10 => Node::Text(read_chunked(r, depth)?),
         11 => Node::Bytes(read_chunked(r, depth)?),
         12 => Node::Ref(r.uint()?),
-        other => return Err(TreeError::malformed("an entry", format!("unknown kind {other}"))),
+        other => {
+            return Err(TreeError::malformed(
+                "an entry",
+                format!("unknown kind {other}"),
+            ));
+        }
     };
-    let attrs = if n == 3 { Some(Arc::new(read_attrs(r)?)) } else { None };
+    let attrs = if n == 3 {
+        Some(Arc::new(read_attrs(r)?))
+    } else {
+        None
+    };
     Ok(Entry { attrs, node })
 }
 
@@ -325,7 +389,10 @@ fn read_chunked(r: &mut Reader<'_>, depth: usize) -> Result<Content, TreeError> 
     let len = r.uint()?;
     match read_entry_at(r, depth + 1)?.node {
         Node::Map(chunks) => Ok(Content::Chunked(Arc::new(Chunked { len, chunks }))),
-        _ => Err(TreeError::malformed("a long content", "its chunks are no map")),
+        _ => Err(TreeError::malformed(
+            "a long content",
+            "its chunks are no map",
+        )),
     }
 }
 
@@ -371,7 +438,12 @@ pub fn read_run(bytes: &[u8]) -> Result<Body, TreeError> {
             if children.last().is_some_and(|c| c.first >= first) {
                 return Err(TreeError::malformed("a branch", "keys out of order"));
             }
-            children.push(Child { first, count: page.len, dirs: page.dirs, link: Link::Page(page) });
+            children.push(Child {
+                first,
+                count: page.len,
+                dirs: page.dirs,
+                link: Link::Page(page),
+            });
         }
         Body::Branch { level, children }
     };

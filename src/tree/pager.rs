@@ -45,7 +45,9 @@ impl quick_cache::Weighter<PageAddr, Cached> for Weight {
 
 impl std::fmt::Debug for Pager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pager").field("backend", &self.backend).finish_non_exhaustive()
+        f.debug_struct("Pager")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +97,10 @@ impl Pager {
         crate::value::cbor::Writer::new(&mut meta).uint(birth);
         self.codec
             .seal(&page_key(addr), &meta, bytes)
-            .map_err(|source| TreeError::DamagedPage { page: hex(addr), source })
+            .map_err(|source| TreeError::DamagedPage {
+                page: hex(addr),
+                source,
+            })
     }
 
     /// The run in a page.
@@ -127,28 +132,39 @@ impl Pager {
                 format!("{} bytes where {} are expected", bytes.len(), page.len),
             ));
         }
-        self.runs.insert(page.addr, Cached::Blob(Arc::clone(&bytes)));
+        self.runs
+            .insert(page.addr, Cached::Blob(Arc::clone(&bytes)));
         Ok(bytes)
     }
 
     /// An error unless the page is there.
     pub fn has(&self, page: &PageRef) -> Result<(), TreeError> {
-        match self.backend.get_range(&page_key(&page.addr), 0..0, self.deadline())? {
+        match self
+            .backend
+            .get_range(&page_key(&page.addr), 0..0, self.deadline())?
+        {
             Some(_) => Ok(()),
-            None => Err(TreeError::MissingPage { page: hex(&page.addr) }),
+            None => Err(TreeError::MissingPage {
+                page: hex(&page.addr),
+            }),
         }
     }
 
     fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
         let key = page_key(&page.addr);
-        let blob = self
-            .backend
-            .get(&key, self.deadline())?
-            .ok_or_else(|| TreeError::MissingPage { page: hex(&page.addr) })?;
-        let opened = self
-            .codec
-            .open(&key, &blob.bytes)
-            .map_err(|source| TreeError::DamagedPage { page: hex(&page.addr), source })?;
+        let blob =
+            self.backend
+                .get(&key, self.deadline())?
+                .ok_or_else(|| TreeError::MissingPage {
+                    page: hex(&page.addr),
+                })?;
+        let opened =
+            self.codec
+                .open(&key, &blob.bytes)
+                .map_err(|source| TreeError::DamagedPage {
+                    page: hex(&page.addr),
+                    source,
+                })?;
         Ok(opened.value.into_owned())
     }
 }
@@ -156,8 +172,10 @@ impl Pager {
 /// Bytes in hex, for messages.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        })
 }

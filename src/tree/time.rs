@@ -14,13 +14,19 @@ impl Time {
     pub fn now() -> Self {
         let now = std::time::SystemTime::now();
         match now.duration_since(std::time::UNIX_EPOCH) {
-            Ok(d) => Self { secs: i64::try_from(d.as_secs()).unwrap_or(i64::MAX), nanos: d.subsec_nanos() },
+            Ok(d) => Self {
+                secs: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),
+                nanos: d.subsec_nanos(),
+            },
             Err(e) => {
                 let d = e.duration();
                 let secs = -i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
                 match d.subsec_nanos() {
                     0 => Self { secs, nanos: 0 },
-                    n => Self { secs: secs.saturating_sub(1), nanos: 1_000_000_000 - n },
+                    n => Self {
+                        secs: secs.saturating_sub(1),
+                        nanos: 1_000_000_000 - n,
+                    },
                 }
             }
         }
@@ -30,9 +36,15 @@ impl Time {
     #[must_use]
     pub fn next(self) -> Self {
         if self.nanos >= 999_999_999 {
-            Self { secs: self.secs.saturating_add(1), nanos: 0 }
+            Self {
+                secs: self.secs.saturating_add(1),
+                nanos: 0,
+            }
         } else {
-            Self { secs: self.secs, nanos: self.nanos + 1 }
+            Self {
+                secs: self.secs,
+                nanos: self.nanos + 1,
+            }
         }
     }
 }

@@ -34,7 +34,9 @@ fn size_of(entry: &Entry, pager: &Pager) -> Result<u64, TreeError> {
         Node::Scalar(_) if special::kind(&entry.node).0 != FileKind::File => 0,
         Node::Scalar(_) | Node::ScalarPage(_) => match attrs.and_then(|a| a.literal.as_ref()) {
             Some(literal) => literal.len() as u64,
-            None => render::render(&convert::to_value(&entry.node, pager)?, true, None).len() as u64,
+            None => {
+                render::render(&convert::to_value(&entry.node, pager)?, true, None).len() as u64
+            }
         },
         Node::Ref(_) => 0,
     })
@@ -78,7 +80,11 @@ impl View {
         let mut times = times_of(entry, stamp);
         let mut nlink = 1;
         if let (FileKind::Dir, Some(children)) = (kind, entry.children()) {
-            let dirs = if ino == ROOT { self.root_dirs()? } else { children.dirs() };
+            let dirs = if ino == ROOT {
+                self.root_dirs()?
+            } else {
+                children.dirs()
+            };
             nlink = u32::try_from(dirs.saturating_add(2)).unwrap_or(u32::MAX);
             if let Some(created) = self.table.pending_time(ino) {
                 times.mtime = times.mtime.max(created);
@@ -88,8 +94,16 @@ impl View {
         Ok(Attr {
             ino,
             size,
-            blocks: if kind == FileKind::Dir { 8 } else { blocks_of(entry, size) },
-            atime: entry.attrs.as_ref().and_then(|a| a.atime).unwrap_or(times.mtime),
+            blocks: if kind == FileKind::Dir {
+                8
+            } else {
+                blocks_of(entry, size)
+            },
+            atime: entry
+                .attrs
+                .as_ref()
+                .and_then(|a| a.atime)
+                .unwrap_or(times.mtime),
             mtime: times.mtime,
             ctime: times.ctime,
             crtime: times.crtime,
@@ -105,7 +119,13 @@ impl View {
     }
 
     /// The attributes of a working copy over the entry that it started from.
-    pub(super) fn attr_of_work(&self, inode: &Inode, work: &Work, entry: &Entry, stamp: Time) -> Result<Attr> {
+    pub(super) fn attr_of_work(
+        &self,
+        inode: &Inode,
+        work: &Work,
+        entry: &Entry,
+        stamp: Time,
+    ) -> Result<Attr> {
         let mut attr = self.attr(inode.ino, entry, stamp)?;
         if let Some(buffer) = &work.buffer {
             attr.size = buffer.len();

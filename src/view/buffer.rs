@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::store::{Store, StoreError};
-use crate::tree::{CHUNK, Chunked, Content, Entry, Folder, Map, Node, PageRef, Pager, TreeError, content};
+use crate::tree::{
+    CHUNK, Chunked, Content, Entry, Folder, Map, Node, PageRef, Pager, TreeError, content,
+};
 use crate::value::Key;
 
 const CHUNK_LEN: u64 = CHUNK as u64;
@@ -32,7 +34,13 @@ impl Buffer {
     /// The bytes of a content, followed by a newline or not.
     pub fn new(base: Content, newline: bool) -> Self {
         let len = base.len() + u64::from(newline);
-        Self { len, base, newline, base_len: len, written: BTreeMap::new() }
+        Self {
+            len,
+            base,
+            newline,
+            base_len: len,
+            written: BTreeMap::new(),
+        }
     }
 
     /// No bytes.
@@ -47,7 +55,16 @@ impl Buffer {
 
     /// Bytes written that are in memory only.
     pub fn unsaved(&self) -> u64 {
-        self.written.values().map(|w| if let Written::Memory(b) = w { b.len() as u64 } else { 0 }).sum()
+        self.written
+            .values()
+            .map(|w| {
+                if let Written::Memory(b) = w {
+                    b.len() as u64
+                } else {
+                    0
+                }
+            })
+            .sum()
     }
 
     /// The committed bytes of chunk `index` that still count.
@@ -79,7 +96,12 @@ impl Buffer {
             return Ok(Vec::new());
         }
         if self.written.is_empty() && self.base_len == self.len {
-            let mut bytes = content::read(&self.base, offset, usize::try_from(end - offset).unwrap_or(0), pager)?;
+            let mut bytes = content::read(
+                &self.base,
+                offset,
+                usize::try_from(end - offset).unwrap_or(0),
+                pager,
+            )?;
             if end > self.base.len() {
                 bytes.push(b'\n');
             }
@@ -122,7 +144,11 @@ impl Buffer {
             let (now, later) = rest.split_at(rest.len().min(CHUNK - from));
             if !matches!(self.written.get(&index), Some(Written::Memory(_))) {
                 let whole = from == 0 && (now.len() == CHUNK || at + now.len() as u64 >= self.len);
-                let before = if whole { Vec::with_capacity(now.len()) } else { self.chunk(index, pager)? };
+                let before = if whole {
+                    Vec::with_capacity(now.len())
+                } else {
+                    self.chunk(index, pager)?
+                };
                 self.written.insert(index, Written::Memory(before));
             }
             if let Some(Written::Memory(bytes)) = self.written.get_mut(&index) {
@@ -146,7 +172,8 @@ impl Buffer {
         if len < self.len {
             let index = len / CHUNK_LEN;
             let keep = usize::try_from(len % CHUNK_LEN).unwrap_or(0);
-            self.written.retain(|i, _| *i < index || (*i == index && keep > 0));
+            self.written
+                .retain(|i, _| *i < index || (*i == index && keep > 0));
             match self.written.get_mut(&index) {
                 Some(Written::Memory(bytes)) => bytes.truncate(keep),
                 Some(Written::Page(p)) => {
@@ -235,13 +262,16 @@ impl Buffer {
         let mut folder = Folder::new(store.pager(), store.last_seq());
         let mut spilled = Vec::new();
         for (index, w) in &self.written {
-            if let Written::Memory(bytes) = w {
-                if !bytes.is_empty() {
-                    spilled.push((*index, folder.page(bytes, bytes.len() as u64, 0).map_err(fail)?));
-                }
+            if let Written::Memory(bytes) = w
+                && !bytes.is_empty()
+            {
+                spilled.push((
+                    *index,
+                    folder.page(bytes, bytes.len() as u64, 0).map_err(fail)?,
+                ));
             }
         }
-        store.put_pages(std::mem::take(&mut folder.pages))?;
+        store.write_pages(folder.finish())?;
         for (index, page) in spilled {
             self.written.insert(index, Written::Page(page));
         }
@@ -264,12 +294,17 @@ impl Buffer {
         let base_chunks = self.base_len.div_ceil(CHUNK_LEN);
         for index in 0..base_chunks {
             let end = (index + 1) * CHUNK_LEN;
-            let as_is = shared && (end <= self.base_len && (!self.newline || end < self.base.len() + 1));
+            let as_is =
+                shared && (end <= self.base_len && (!self.newline || end < self.base.len() + 1));
             if self.written.contains_key(&index) || as_is {
                 continue;
             }
             let bytes = self.base_chunk(index, pager)?;
-            chunks.insert(&Key::index(index), piece(Content::Inline(Arc::from(bytes))), pager)?;
+            chunks.insert(
+                &Key::index(index),
+                piece(Content::Inline(Arc::from(bytes))),
+                pager,
+            )?;
         }
         if let Content::Chunked(c) = &self.base {
             // Chunks beyond what still counts.
@@ -288,7 +323,10 @@ impl Buffer {
             };
             chunks.insert(&Key::index(*index), piece(content), pager)?;
         }
-        Ok(Content::Chunked(Arc::new(Chunked { len: self.len, chunks })))
+        Ok(Content::Chunked(Arc::new(Chunked {
+            len: self.len,
+            chunks,
+        })))
     }
 }
 
@@ -315,7 +353,11 @@ mod tests {
     }
 
     fn place() -> impl Strategy<Value = u64> {
-        prop_oneof![0..200u64, CHUNK_LEN - 100..CHUNK_LEN + 100, 0..3 * CHUNK_LEN]
+        prop_oneof![
+            0..200u64,
+            CHUNK_LEN - 100..CHUNK_LEN + 100,
+            0..3 * CHUNK_LEN
+        ]
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -334,7 +376,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
         fn a_buffer_is_what_an_array_of_bytes_is(steps in prop::collection::vec(step(), 1..20)) {
-            let store = crate::store::Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
+            let store = Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
             let pager = store.pager();
             let mut buffer = Buffer::empty();
             let mut model: Vec<u8> = Vec::new();

@@ -35,12 +35,11 @@ impl Cursor {
             self.recent.pop_back();
         }
         self.recent.push_back((offset, key.clone()));
-        if self.recent.len() > RECENT {
-            if let Some((o, k)) = self.recent.pop_front() {
-                if o.is_multiple_of(EVERY) {
-                    self.marks.push((o, k));
-                }
-            }
+        if self.recent.len() > RECENT
+            && let Some((o, k)) = self.recent.pop_front()
+            && o.is_multiple_of(EVERY)
+        {
+            self.marks.push((o, k));
         }
     }
 

@@ -15,14 +15,24 @@ impl From<StoreError> for ViewError {
 
 fn from_store(e: StoreError) -> ViewError {
     match e {
-        StoreError::ReadOnly => ViewError::ReadOnly { what: "the store".into() },
+        StoreError::ReadOnly => ViewError::ReadOnly {
+            what: "the store".into(),
+        },
         StoreError::Released => ViewError::ShuttingDown,
-        StoreError::Damaged { key, source } => ViewError::Damaged { key, source: Box::new(source) },
+        StoreError::Damaged { key, source } => ViewError::Damaged {
+            key,
+            source: Box::new(source),
+        },
         StoreError::Tree { key, source } => from_tree(key, source),
         StoreError::Backend(e) => from_backend("the store", e),
         StoreError::Journal(e) => from_journal(e),
-        StoreError::Contention { .. } => ViewError::Busy { what: "the document".into(), why: e.to_string().into() },
-        StoreError::Backlog { ref reason } if reason.contains("no space") => ViewError::NoSpace { what: "the store".into() },
+        StoreError::Contention { .. } => ViewError::Busy {
+            what: "the document".into(),
+            why: e.to_string().into(),
+        },
+        StoreError::Backlog { ref reason } if reason.contains("no space") => ViewError::NoSpace {
+            what: "the store".into(),
+        },
         e @ (StoreError::Exists { .. }
         | StoreError::Missing { .. }
         | StoreError::NotAStore { .. }
@@ -46,30 +56,47 @@ fn from_store(e: StoreError) -> ViewError {
 pub fn from_tree(key: String, e: TreeError) -> ViewError {
     match e {
         TreeError::Backend(e) => from_backend("the store", e),
-        e @ (TreeError::MissingPage { .. } | TreeError::DamagedPage { .. } | TreeError::Malformed { .. }) => {
-            ViewError::Damaged { key, source: Box::new(e) }
-        }
+        e @ (TreeError::MissingPage { .. }
+        | TreeError::DamagedPage { .. }
+        | TreeError::Malformed { .. }) => ViewError::Damaged {
+            key,
+            source: Box::new(e),
+        },
         e @ TreeError::TooDeep { .. } => ViewError::invalid(key, e.to_string()),
-        e @ (TreeError::ThroughScalar { .. } | TreeError::NotFound { .. } | TreeError::BadIndex { .. }) => {
-            ViewError::Io { what: key.into(), source: Box::new(e) }
-        }
+        e @ (TreeError::ThroughScalar { .. }
+        | TreeError::NotFound { .. }
+        | TreeError::BadIndex { .. }) => ViewError::Io {
+            what: key.into(),
+            source: Box::new(e),
+        },
     }
 }
 
 fn from_backend(what: &'static str, e: BackendError) -> ViewError {
     match e {
         BackendError::NoSpace { .. } => ViewError::NoSpace { what: what.into() },
-        BackendError::Deadline { .. } => ViewError::TimedOut { what: what.into(), after: PATIENCE },
+        BackendError::Deadline { .. } => ViewError::TimedOut {
+            what: what.into(),
+            after: PATIENCE,
+        },
         BackendError::ReadOnly { .. } => ViewError::ReadOnly { what: what.into() },
-        e @ BackendError::Damage { .. } => ViewError::Damaged { key: what.to_owned(), source: Box::new(e) },
+        e @ BackendError::Damage { .. } => ViewError::Damaged {
+            key: what.to_owned(),
+            source: Box::new(e),
+        },
         e => ViewError::io(what, e),
     }
 }
 
 fn from_journal(e: JournalError) -> ViewError {
     match e {
-        e if e.is_no_space() => ViewError::NoSpace { what: "the journal".into() },
-        e @ JournalError::Damage { .. } => ViewError::Damaged { key: "the journal".to_owned(), source: Box::new(e) },
+        e if e.is_no_space() => ViewError::NoSpace {
+            what: "the journal".into(),
+        },
+        e @ JournalError::Damage { .. } => ViewError::Damaged {
+            key: "the journal".to_owned(),
+            source: Box::new(e),
+        },
         e => ViewError::io("the journal", e),
     }
 }

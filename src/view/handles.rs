@@ -59,12 +59,20 @@ impl Handles {
 
     /// An open file.
     pub fn file(&self, fh: u64, operation: &'static str) -> Result<Arc<FileHandle>, ViewError> {
-        self.files.read().get(&fh).cloned().ok_or(ViewError::BadHandle { fh, operation })
+        self.files
+            .read()
+            .get(&fh)
+            .cloned()
+            .ok_or(ViewError::BadHandle { fh, operation })
     }
 
     /// An open directory.
     pub fn dir(&self, fh: u64, operation: &'static str) -> Result<Arc<DirHandle>, ViewError> {
-        self.dirs.read().get(&fh).cloned().ok_or(ViewError::BadHandle { fh, operation })
+        self.dirs
+            .read()
+            .get(&fh)
+            .cloned()
+            .ok_or(ViewError::BadHandle { fh, operation })
     }
 
     /// Closes a file.

@@ -36,7 +36,8 @@ use parking_lot::Mutex;
 
 pub use error::{Name, ViewError};
 pub use types::{
-    Attr, Caller, DirItem, FileKind, Ino, Invalidate, Lasting, Opened, ROOT, SetAttr, SetTime, StatFs, Time,
+    Attr, Caller, DirItem, FileKind, Ino, Invalidate, Lasting, Opened, ROOT, SetAttr, SetTime,
+    StatFs, Time,
 };
 
 use crate::store::Store;
@@ -66,7 +67,15 @@ pub struct ViewOptions {
 
 impl Default for ViewOptions {
     fn default() -> Self {
-        Self { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755, strict: false, infer: false, read_only: false }
+        Self {
+            uid: 0,
+            gid: 0,
+            file_mode: 0o644,
+            dir_mode: 0o755,
+            strict: false,
+            infer: false,
+            read_only: false,
+        }
     }
 }
 
@@ -102,8 +111,15 @@ impl View {
         let origin = VIEWS.fetch_add(1, Ordering::Relaxed);
         let table = Arc::new(Table::new());
         let kernel: Arc<OnceLock<Box<dyn Invalidate>>> = Arc::default();
-        store.observe(Arc::new(watch::Watch::new(origin, Arc::clone(&table), Arc::clone(&kernel))));
-        let options = ViewOptions { read_only: options.read_only || store.is_read_only(), ..options };
+        store.observe(Arc::new(watch::Watch::new(
+            origin,
+            Arc::clone(&table),
+            Arc::clone(&kernel),
+        )));
+        let options = ViewOptions {
+            read_only: options.read_only || store.is_read_only(),
+            ..options
+        };
         let view = Arc::new(Self {
             store,
             options,
@@ -153,7 +169,9 @@ impl View {
 
     fn writable(&self) -> Result<()> {
         if self.options.read_only {
-            return Err(ViewError::ReadOnly { what: "the filesystem".into() });
+            return Err(ViewError::ReadOnly {
+                what: "the filesystem".into(),
+            });
         }
         Ok(())
     }

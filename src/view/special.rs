@@ -35,7 +35,9 @@ fn tagged(tag: &str, inner: &Value) -> Option<(FileKind, u32)> {
     };
     match (tag, inner) {
         (SYMLINK, Value::Text(t)) if !t.is_empty() => Some((FileKind::Symlink, 0)),
-        (SYMLINK, Value::Bytes(t)) if !t.is_empty() && std::str::from_utf8(t).is_err() => Some((FileKind::Symlink, 0)),
+        (SYMLINK, Value::Bytes(t)) if !t.is_empty() && std::str::from_utf8(t).is_err() => {
+            Some((FileKind::Symlink, 0))
+        }
         (FIFO, Value::Nil) => Some((FileKind::Fifo, 0)),
         (SOCKET, Value::Nil) => Some((FileKind::Socket, 0)),
         (CHARDEV, _) => device(FileKind::CharDev),
@@ -77,5 +79,8 @@ pub fn node(kind: FileKind, rdev: u32) -> Option<Node> {
         FileKind::BlockDev => (BLOCKDEV, Value::Int(i64::from(rdev))),
         FileKind::File | FileKind::Dir | FileKind::Symlink => return None,
     };
-    Some(Node::Scalar(Arc::new(Value::Tagged(tag.to_owned(), Box::new(inner)))))
+    Some(Node::Scalar(Arc::new(Value::Tagged(
+        tag.to_owned(),
+        Box::new(inner),
+    ))))
 }

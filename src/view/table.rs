@@ -64,7 +64,9 @@ impl Table {
     /// A table with the root directory.
     pub fn new() -> Self {
         let mut state = State::default();
-        state.inodes.insert(ROOT, Arc::new(Inode::new(ROOT, None, Work::default())));
+        state
+            .inodes
+            .insert(ROOT, Arc::new(Inode::new(ROOT, None, Work::default())));
         Self(Mutex::new(state))
     }
 
@@ -97,10 +99,17 @@ impl Table {
                 while state.inodes.contains_key(&ino) {
                     ino = super::inode::other_ino(ino);
                 }
-                let place = Place { parent, key: key.clone() };
+                let place = Place {
+                    parent,
+                    key: key.clone(),
+                };
                 let inode = Arc::new(Inode::new(ino, Some(place), Work::default()));
                 state.inodes.insert(ino, Arc::clone(&inode));
-                state.names.entry(parent).or_default().insert(key.clone(), ino);
+                state
+                    .names
+                    .entry(parent)
+                    .or_default()
+                    .insert(key.clone(), ino);
                 inode
             }
         };
@@ -118,17 +127,40 @@ impl Table {
     }
 
     /// Adds a newly created file whose name is not committed yet; gives `None` if the place is taken.
-    pub fn create(&self, parent: Ino, key: &Key, ino: Ino, work: Work, time: Time) -> Option<Arc<Inode>> {
+    pub fn create(
+        &self,
+        parent: Ino,
+        key: &Key,
+        ino: Ino,
+        work: Work,
+        time: Time,
+    ) -> Option<Arc<Inode>> {
         let mut state = self.0.lock();
-        if state.names.get(&parent).is_some_and(|n| n.contains_key(key)) || state.inodes.contains_key(&ino) {
+        if state
+            .names
+            .get(&parent)
+            .is_some_and(|n| n.contains_key(key))
+            || state.inodes.contains_key(&ino)
+        {
             return None;
         }
-        let place = Place { parent, key: key.clone() };
+        let place = Place {
+            parent,
+            key: key.clone(),
+        };
         let inode = Arc::new(Inode::new(ino, Some(place), work));
         inode.lookups.store(1, Ordering::Release);
         state.inodes.insert(ino, Arc::clone(&inode));
-        state.names.entry(parent).or_default().insert(key.clone(), ino);
-        state.pending.entry(parent).or_default().insert(key.clone(), (ino, time));
+        state
+            .names
+            .entry(parent)
+            .or_default()
+            .insert(key.clone(), ino);
+        state
+            .pending
+            .entry(parent)
+            .or_default()
+            .insert(key.clone(), (ino, time));
         Some(inode)
     }
 
@@ -171,8 +203,16 @@ impl Table {
     /// What is known at `from` is at `to` now; what was known there has no name any more.
     pub fn rename(&self, from: &Place, to: &Place) {
         let mut state = self.0.lock();
-        let moved = state.names.get(&from.parent).and_then(|n| n.get(&from.key)).copied();
-        let gone = state.names.get(&to.parent).and_then(|n| n.get(&to.key)).copied();
+        let moved = state
+            .names
+            .get(&from.parent)
+            .and_then(|n| n.get(&from.key))
+            .copied();
+        let gone = state
+            .names
+            .get(&to.parent)
+            .and_then(|n| n.get(&to.key))
+            .copied();
         if let Some(inode) = gone.and_then(|ino| state.inodes.get(&ino)).cloned() {
             *inode.place.lock() = None;
             state.unname(to, inode.ino);
@@ -181,14 +221,24 @@ impl Table {
         if let Some(inode) = moved.and_then(|ino| state.inodes.get(&ino)).cloned() {
             state.unname(from, inode.ino);
             *inode.place.lock() = Some(to.clone());
-            state.names.entry(to.parent).or_default().insert(to.key.clone(), inode.ino);
+            state
+                .names
+                .entry(to.parent)
+                .or_default()
+                .insert(to.key.clone(), inode.ino);
         }
     }
 
     /// What is known at two places changes places.
     pub fn exchange(&self, a: &Place, b: &Place) {
         let mut state = self.0.lock();
-        let at = |state: &State, p: &Place| state.names.get(&p.parent).and_then(|n| n.get(&p.key)).copied();
+        let at = |state: &State, p: &Place| {
+            state
+                .names
+                .get(&p.parent)
+                .and_then(|n| n.get(&p.key))
+                .copied()
+        };
         let (ino_a, ino_b) = (at(&state, a), at(&state, b));
         for (ino, from) in [(ino_a, a), (ino_b, b)] {
             if let Some(ino) = ino {
@@ -198,7 +248,11 @@ impl Table {
         for (ino, to) in [(ino_a, b), (ino_b, a)] {
             if let Some(inode) = ino.and_then(|ino| state.inodes.get(&ino)).cloned() {
                 *inode.place.lock() = Some(to.clone());
-                state.names.entry(to.parent).or_default().insert(to.key.clone(), inode.ino);
+                state
+                    .names
+                    .entry(to.parent)
+                    .or_default()
+                    .insert(to.key.clone(), inode.ino);
             }
         }
     }
@@ -206,11 +260,19 @@ impl Table {
     /// The names in a directory have other keys now.
     pub fn rekey(&self, parent: Ino, f: fn(&Key) -> Option<Key>) {
         let mut state = self.0.lock();
-        let Some(names) = state.names.remove(&parent) else { return };
-        let names: BTreeMap<Key, Ino> = names.into_iter().map(|(k, ino)| (f(&k).unwrap_or(k), ino)).collect();
+        let Some(names) = state.names.remove(&parent) else {
+            return;
+        };
+        let names: BTreeMap<Key, Ino> = names
+            .into_iter()
+            .map(|(k, ino)| (f(&k).unwrap_or(k), ino))
+            .collect();
         for (key, ino) in &names {
             if let Some(inode) = state.inodes.get(ino) {
-                *inode.place.lock() = Some(Place { parent, key: key.clone() });
+                *inode.place.lock() = Some(Place {
+                    parent,
+                    key: key.clone(),
+                });
             }
         }
         state.names.insert(parent, names);
@@ -219,9 +281,13 @@ impl Table {
     /// The kernel gives back references.
     pub fn forget(&self, ino: Ino, n: u64) {
         let mut state = self.0.lock();
-        let Some(inode) = state.inodes.get(&ino).cloned() else { return };
+        let Some(inode) = state.inodes.get(&ino).cloned() else {
+            return;
+        };
         let before = inode.lookups.load(Ordering::Acquire);
-        inode.lookups.store(before.saturating_sub(n), Ordering::Release);
+        inode
+            .lookups
+            .store(before.saturating_sub(n), Ordering::Release);
         drop_if_unused(&mut state, &inode);
     }
 
@@ -246,7 +312,14 @@ impl Table {
         let mut open = vec![at];
         while let Some(ino) = open.pop() {
             found.extend(state.inodes.get(&ino).cloned());
-            open.extend(state.names.get(&ino).into_iter().flatten().map(|(_, child)| *child));
+            open.extend(
+                state
+                    .names
+                    .get(&ino)
+                    .into_iter()
+                    .flatten()
+                    .map(|(_, child)| *child),
+            );
         }
         found
     }
@@ -273,7 +346,10 @@ fn drop_if_unused(state: &mut State, inode: &Inode) {
     }
     let place = inode.place.lock().clone();
     if let Some(place) = place {
-        let pending = state.pending.get(&place.parent).is_some_and(|p| p.contains_key(&place.key));
+        let pending = state
+            .pending
+            .get(&place.parent)
+            .is_some_and(|p| p.contains_key(&place.key));
         if pending {
             return;
         }

@@ -23,7 +23,9 @@ impl Dirty {
     /// The inode has something to commit since now, or since before.
     pub fn add(&self, inode: &Arc<Inode>) {
         let mut dirty = self.0.lock();
-        dirty.entry(inode.ino).or_insert_with(|| (Arc::clone(inode), Instant::now()));
+        dirty
+            .entry(inode.ino)
+            .or_insert_with(|| (Arc::clone(inode), Instant::now()));
     }
 
     /// The inode has nothing to commit.

@@ -34,7 +34,9 @@ pub enum TypingError {
     #[error(transparent)]
     Parse(#[from] RenderError),
     /// Too many bytes to parse.
-    #[error("{size} bytes are too many to be parsed as {wanted}; at most {MAX_PARSED} are possible")]
+    #[error(
+        "{size} bytes are too many to be parsed as {wanted}; at most {MAX_PARSED} are possible"
+    )]
     TooBig {
         /// The declared type.
         wanted: &'static str,
@@ -57,9 +59,14 @@ pub fn file_bytes(entry: &Entry, pager: &Pager) -> Result<(Content, bool), TreeE
                 return Ok((convert::from_bytes(literal), false));
             }
             let value = convert::to_value(&entry.node, pager)?;
-            Ok((convert::from_bytes(&render::render(&value, true, None)), false))
+            Ok((
+                convert::from_bytes(&render::render(&value, true, None)),
+                false,
+            ))
         }
-        Node::Map(_) | Node::Vector(_) | Node::Ref(_) => Err(TreeError::malformed("a file", "it has no content")),
+        Node::Map(_) | Node::Vector(_) | Node::Ref(_) => {
+            Err(TreeError::malformed("a file", "it has no content"))
+        }
     }
 }
 
@@ -76,7 +83,9 @@ pub fn declared(entry: &Entry, pager: &Pager) -> Result<Option<TypeName>, TreeEr
             let bytes = content::read_all(c, pager)?;
             (render::class(&bytes) == TypeName::Text).then_some(TypeName::Bytes)
         }
-        Node::Scalar(v) => (special::kind(&entry.node).0 == FileKind::File).then(|| TypeName::of(v)),
+        Node::Scalar(v) => {
+            (special::kind(&entry.node).0 == FileKind::File).then(|| TypeName::of(v))
+        }
         Node::ScalarPage(_) => Some(TypeName::of(&convert::to_value(&entry.node, pager)?)),
     })
 }
@@ -116,7 +125,12 @@ pub fn typed(
     match wanted {
         // Text and bytes are what content may also be classed as, so the declaration is kept apart.
         TypeName::Bytes => return bytes(buffer, Some(wanted.as_str().to_owned()), pager),
-        _ if size > MAX_PARSED => return Err(TypingError::TooBig { wanted: wanted.as_str(), size }),
+        _ if size > MAX_PARSED => {
+            return Err(TypingError::TooBig {
+                wanted: wanted.as_str(),
+                size,
+            });
+        }
         _ => {}
     }
     let all = buffer.read_all(pager)?;
@@ -134,20 +148,35 @@ pub fn typed(
 
 fn bytes(buffer: &Buffer, declared: Option<String>, pager: &Pager) -> Result<Typed, TypingError> {
     let node = Node::Bytes(buffer.to_content(pager)?);
-    Ok(Typed { node, bare: false, literal: None, declared })
+    Ok(Typed {
+        node,
+        bare: false,
+        literal: None,
+        declared,
+    })
 }
 
 /// Text if it is short UTF-8, else bytes. Avoids the copies of a parse: most files come this way.
 fn classed(all: &[u8], declared: Option<String>) -> Typed {
     if all.len() as u64 > MAX_TEXT || std::str::from_utf8(all).is_err() {
         let node = Node::Bytes(convert::from_bytes(all));
-        return Typed { node, bare: false, literal: None, declared };
+        return Typed {
+            node,
+            bare: false,
+            literal: None,
+            declared,
+        };
     }
     let (text, bare) = match all.strip_suffix(b"\n") {
         Some(text) => (text, false),
         None => (all, true),
     };
-    Typed { node: Node::Text(convert::from_bytes(text)), bare, literal: None, declared }
+    Typed {
+        node: Node::Text(convert::from_bytes(text)),
+        bare,
+        literal: None,
+        declared,
+    }
 }
 
 fn from_parsed(parsed: render::ParsedContent, declared: Option<String>) -> Typed {
@@ -157,7 +186,12 @@ fn from_parsed(parsed: render::ParsedContent, declared: Option<String>) -> Typed
         Value::Bytes(b) => Node::Bytes(convert::from_bytes(&b)),
         other => Node::Scalar(Arc::new(other)),
     };
-    Typed { node, bare, literal: parsed.literal, declared }
+    Typed {
+        node,
+        bare,
+        literal: parsed.literal,
+        declared,
+    }
 }
 
 /// The name that `user.kfs.type` shows and lists: where classing the bytes would give another type.
@@ -167,7 +201,9 @@ pub fn listed(entry: &Entry, pager: &Pager) -> Result<Option<&'static str>, Tree
         Node::Map(_) | Node::Ref(_) => None,
         _ => match declared(entry, pager)? {
             // What is declared and would be classed so too says nothing new.
-            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if c.len() < MAX_TEXT) => None,
+            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if c.len() < MAX_TEXT) => {
+                None
+            }
             Some(TypeName::Bytes) if is_binary(&entry.node, pager)? => None,
             other => other.map(TypeName::as_str),
         },
@@ -189,4 +225,3 @@ pub fn apply(typed: &Typed, attrs: &mut Attrs) {
     attrs.literal.clone_from(&typed.literal);
     attrs.declared.clone_from(&typed.declared);
 }
-

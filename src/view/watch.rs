@@ -22,16 +22,24 @@ pub struct Watch {
 impl Watch {
     /// Watches on behalf of the view `origin`.
     pub fn new(origin: u64, table: Arc<Table>, kernel: Arc<OnceLock<Box<dyn Invalidate>>>) -> Self {
-        Self { origin, table, kernel }
+        Self {
+            origin,
+            table,
+            kernel,
+        }
     }
 
     fn changed(&self, path: &[Key]) {
         for inode in self.table.below(path) {
             self.replaced(&inode);
         }
-        let (Some((key, above)), Some(kernel)) = (path.split_last(), self.kernel.get()) else { return };
+        let (Some((key, above)), Some(kernel)) = (path.split_last(), self.kernel.get()) else {
+            return;
+        };
         // The listing and times of the directory above, if the kernel knows it, and the name.
-        let Some(parent) = self.table.known(above) else { return };
+        let Some(parent) = self.table.known(above) else {
+            return;
+        };
         kernel.inode(parent);
         let contexts = if above.is_empty() {
             [NameContext::Root, NameContext::Root]

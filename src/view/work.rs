@@ -67,7 +67,11 @@ impl Work {
         let mut attrs = entry.attrs();
         if let Some(mtime) = self.mtime {
             let before = crate::tree::edit::times_of(entry, stamp);
-            attrs.times = Some(crate::tree::Times { mtime, ctime: mtime.max(before.ctime), crtime: before.crtime });
+            attrs.times = Some(crate::tree::Times {
+                mtime,
+                ctime: mtime.max(before.ctime),
+                crtime: before.crtime,
+            });
         }
         if self.state == State::Written || self.mtime.is_some() {
             attrs.xattrs.remove("security.capability".as_bytes());

@@ -53,7 +53,11 @@ fn print(aces: &[Ace]) -> Vec<u8> {
 }
 
 fn mode_of(aces: &[Ace]) -> u32 {
-    let perm = |tag| aces.iter().find(|a| a.tag == tag).map(|a| u32::from(a.perm));
+    let perm = |tag| {
+        aces.iter()
+            .find(|a| a.tag == tag)
+            .map(|a| u32::from(a.perm))
+    };
     let group = perm(MASK).or_else(|| perm(GROUP_OBJ)).unwrap_or(0);
     (perm(USER_OBJ).unwrap_or(0) << 6) | (group << 3) | perm(OTHER).unwrap_or(0)
 }
@@ -80,7 +84,9 @@ pub fn is_valid(value: &[u8]) -> bool {
 /// The permission bits of a list, and whether it says more than they do.
 pub fn describe(value: &[u8]) -> Option<(u32, bool)> {
     let aces = parse(value)?;
-    let more = aces.iter().any(|a| !matches!(a.tag, USER_OBJ | GROUP_OBJ | OTHER));
+    let more = aces
+        .iter()
+        .any(|a| !matches!(a.tag, USER_OBJ | GROUP_OBJ | OTHER));
     Some((mode_of(&aces), more))
 }
 
@@ -99,7 +105,10 @@ pub fn inherit(dir: &Attrs, attrs: &mut Attrs, mode: u32, directory: bool) -> Op
     let mut aces = parse(default)?;
     let allowed = mode_of(&aces);
     set_mode(&mut aces, mode & allowed);
-    if aces.iter().any(|a| !matches!(a.tag, USER_OBJ | GROUP_OBJ | OTHER)) {
+    if aces
+        .iter()
+        .any(|a| !matches!(a.tag, USER_OBJ | GROUP_OBJ | OTHER))
+    {
         attrs.xattrs.insert(ACCESS.to_vec(), print(&aces));
     }
     if directory {

@@ -64,9 +64,8 @@ impl Table {
             &format!("exit {}: {}", output.code, says.trim()),
         );
         if !good {
-            self.wrong.push(format!(
-                "{name}: wants {exit:?} and {missing:?}\n{output}"
-            ));
+            self.wrong
+                .push(format!("{name}: wants {exit:?} and {missing:?}\n{output}"));
         }
     }
 

@@ -33,7 +33,10 @@ fn a_stored_nil_or_false_is_a_value() {
     let s = memory();
     s.assoc_in(&path("[:a]"), &v("{:n nil :f false}")).unwrap();
     assert_eq!(s.get_in(&path("[:a :n]")).unwrap(), Some(Value::Nil));
-    assert_eq!(s.get_in(&path("[:a :f]")).unwrap(), Some(Value::Bool(false)));
+    assert_eq!(
+        s.get_in(&path("[:a :f]")).unwrap(),
+        Some(Value::Bool(false))
+    );
     assert_eq!(s.get_in(&path("[:a :x]")).unwrap(), None);
 }
 
@@ -41,7 +44,10 @@ fn a_stored_nil_or_false_is_a_value() {
 fn a_path_through_a_scalar_is_an_error_and_changes_nothing() {
     let s = memory();
     s.assoc_in(&path("[:a]"), &v("{:n 1}")).unwrap();
-    assert!(matches!(s.assoc_in(&path("[:a :n :x]"), &v("2")), Err(StoreError::Tree { .. })));
+    assert!(matches!(
+        s.assoc_in(&path("[:a :n :x]"), &v("2")),
+        Err(StoreError::Tree { .. })
+    ));
     assert_eq!(s.get_in(&path("[:a]")).unwrap(), Some(v("{:n 1}")));
 }
 
@@ -63,7 +69,10 @@ fn vectors_take_an_index_up_to_their_length() {
     assert!(s.assoc_in(&path("[:a 9]"), &v("4")).is_err());
     assert!(s.assoc_in(&path("[:a :k]"), &v("4")).is_err());
     assert!(s.dissoc_in(&path("[:a 1]")).unwrap());
-    assert_eq!(s.get_in(&path("[:a]")).unwrap(), Some(v("[{:x 0} nil 3 4]")));
+    assert_eq!(
+        s.get_in(&path("[:a]")).unwrap(),
+        Some(v("[{:x 0} nil 3 4]"))
+    );
     assert_eq!(s.get_in(&path("[:a 1]")).unwrap(), Some(Value::Nil));
 }
 
@@ -117,23 +126,36 @@ fn swap_and_rename_are_one_step_within_and_across_documents() {
     s.rename(&path("[:b 0]"), &path("[:c]"), false).unwrap();
     assert_eq!(s.get_in(&path("[:c]")).unwrap(), Some(v("{:z 2}")));
     assert_eq!(s.get_in(&path("[:b]")).unwrap(), Some(v("[nil 20]")));
-    assert!(matches!(s.rename(&path("[:a]"), &path("[:c]"), true), Err(StoreError::Occupied { .. })));
-    assert!(matches!(s.rename(&path("[:a]"), &path("[:a :x]"), false), Err(StoreError::IntoItself { .. })));
+    assert!(matches!(
+        s.rename(&path("[:a]"), &path("[:c]"), true),
+        Err(StoreError::Occupied { .. })
+    ));
+    assert!(matches!(
+        s.rename(&path("[:a]"), &path("[:a :x]"), false),
+        Err(StoreError::IntoItself { .. })
+    ));
 }
 
 #[test]
 fn keys_lists_every_key_once_folded_or_not() {
     let s = memory().unsynced();
     for i in 0..2500 {
-        s.assoc(&Key::text(&format!("k{i}")), &Value::Int(i)).unwrap();
+        s.assoc(&Key::text(&format!("k{i}")), &Value::Int(i))
+            .unwrap();
         if i == 1200 {
             s.settle().unwrap();
         }
     }
     s.dissoc(&Key::text("k7")).unwrap();
-    let mut keys: Vec<String> = s.keys().map(|k| k.unwrap().0.as_text().unwrap().to_owned()).collect();
+    let mut keys: Vec<String> = s
+        .keys()
+        .map(|k| k.unwrap().0.as_text().unwrap().to_owned())
+        .collect();
     keys.sort();
-    let mut expected: Vec<String> = (0..2500).filter(|i| *i != 7).map(|i| format!("k{i}")).collect();
+    let mut expected: Vec<String> = (0..2500)
+        .filter(|i| *i != 7)
+        .map(|i| format!("k{i}"))
+        .collect();
     expected.sort();
     assert_eq!(keys, expected);
 }
@@ -144,10 +166,17 @@ fn binaries_stream_in_and_out_by_range() {
     let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
     s.bassoc(&Key::text("b"), &bytes[..]).unwrap();
     let mut all = Vec::new();
-    std::io::Read::read_to_end(&mut s.bget(&Key::text("b"), None).unwrap().unwrap(), &mut all).unwrap();
+    std::io::Read::read_to_end(
+        &mut s.bget(&Key::text("b"), None).unwrap().unwrap(),
+        &mut all,
+    )
+    .unwrap();
     assert_eq!(all, bytes);
     let mut part = Vec::new();
-    let mut reader = s.bget(&Key::text("b"), Some(65_000..70_000)).unwrap().unwrap();
+    let mut reader = s
+        .bget(&Key::text("b"), Some(65_000..70_000))
+        .unwrap()
+        .unwrap();
     std::io::Read::read_to_end(&mut reader, &mut part).unwrap();
     assert_eq!(part, bytes[65_000..70_000]);
     assert_eq!(s.get(&Key::text("b")).unwrap(), Some(Value::Bytes(bytes)));
@@ -158,18 +187,47 @@ fn the_lifecycle_is_strict() {
     let dir = tempfile::tempdir().unwrap();
     let place = Location::parse(dir.path().join("s").to_str().unwrap()).unwrap();
     assert!(!Store::exists(&place));
-    assert!(matches!(Store::connect(&place, &ConnectOptions::default()), Err(StoreError::Missing { .. })));
+    assert!(matches!(
+        Store::connect(&place, &ConnectOptions::default()),
+        Err(StoreError::Missing { .. })
+    ));
     let s = Store::create(&place, &CreateOptions::default()).unwrap();
     let id = s.id();
-    assert!(matches!(Store::create(&place, &CreateOptions::default()), Err(StoreError::Exists { .. })));
-    assert!(matches!(Store::connect(&place, &ConnectOptions::default()), Err(StoreError::InUse { .. })));
-    assert!(matches!(Store::delete(&place, id), Err(StoreError::InUse { .. })));
-    s.assoc(&Key::text("a"), &v("{:x [1 2.5 \"three\"]}")).unwrap();
+    assert!(matches!(
+        Store::create(&place, &CreateOptions::default()),
+        Err(StoreError::Exists { .. })
+    ));
+    assert!(matches!(
+        Store::connect(&place, &ConnectOptions::default()),
+        Err(StoreError::InUse { .. })
+    ));
+    assert!(matches!(
+        Store::delete(&place, id),
+        Err(StoreError::InUse { .. })
+    ));
+    s.assoc(&Key::text("a"), &v("{:x [1 2.5 \"three\"]}"))
+        .unwrap();
     s.release().unwrap();
-    let other = ConnectOptions { id: Some(uuid::Uuid::new_v4()), ..ConnectOptions::default() };
-    assert!(matches!(Store::connect(&place, &other), Err(StoreError::WrongId { .. })));
-    let s = Store::connect(&place, &ConnectOptions { id: Some(id), ..ConnectOptions::default() }).unwrap();
-    assert_eq!(s.get(&Key::text("a")).unwrap(), Some(v("{:x [1 2.5 \"three\"]}")));
+    let other = ConnectOptions {
+        id: Some(uuid::Uuid::new_v4()),
+        ..ConnectOptions::default()
+    };
+    assert!(matches!(
+        Store::connect(&place, &other),
+        Err(StoreError::WrongId { .. })
+    ));
+    let s = Store::connect(
+        &place,
+        &ConnectOptions {
+            id: Some(id),
+            ..ConnectOptions::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        s.get(&Key::text("a")).unwrap(),
+        Some(v("{:x [1 2.5 \"three\"]}"))
+    );
     drop(s);
     Store::delete(&place, id).unwrap();
     assert!(!Store::exists(&place));
@@ -184,7 +242,11 @@ fn eight_threads_lose_no_update() {
             scope.spawn(|| {
                 for _ in 0..200 {
                     s.update_in(&path("[:n :x]"), |old| -> Result<Value, String> {
-                        Ok(Value::Int(if let Some(Value::Int(i)) = old { i + 1 } else { 1 }))
+                        Ok(Value::Int(if let Some(Value::Int(i)) = old {
+                            i + 1
+                        } else {
+                            1
+                        }))
                     })
                     .unwrap();
                 }
@@ -192,4 +254,35 @@ fn eight_threads_lose_no_update() {
         }
     });
     assert_eq!(s.get_in(&path("[:n :x]")).unwrap(), Some(Value::Int(1600)));
+}
+
+#[test]
+fn values_nest_a_thousand_deep() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Location::Embedded(dir.path().join("s"));
+    let s = Store::create(&place, &CreateOptions::default()).unwrap();
+    let keys: Vec<Key> = (0..1000).map(|i| Key::text(&format!("k{i}"))).collect();
+    s.assoc_in(&keys, &v("1")).unwrap();
+    s.settle().unwrap();
+    s.assoc_in(&keys, &v("2")).unwrap();
+    let whole = s.get(&keys[0]).unwrap().unwrap();
+    s.assoc(&Key::text("copy"), &whole).unwrap();
+    s.release().unwrap();
+    let s = Store::connect(&place, &ConnectOptions::default()).unwrap();
+    assert_eq!(s.get_in(&keys).unwrap(), Some(v("2")));
+    assert_eq!(s.get(&Key::text("copy")).unwrap(), Some(whole));
+    assert!(s.dissoc_in(&keys[..500]).unwrap());
+}
+
+#[test]
+fn what_is_too_deep_to_be_read_back_is_refused() {
+    let s = memory();
+    let deep = (0..3000).fold(Value::Nil, |inner, _| Value::List(vec![inner]));
+    assert!(matches!(
+        s.assoc(&Key::text("a"), &deep),
+        Err(StoreError::Tree { .. })
+    ));
+    assert_eq!(s.get(&Key::text("a")).unwrap(), None);
+    let keys: Vec<Key> = (0..3000).map(|_| Key::text("k")).collect();
+    assert!(s.assoc_in(&keys, &Value::Nil).is_err());
 }

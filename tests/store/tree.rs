@@ -56,10 +56,15 @@ proptest! {
 #[test]
 fn a_document_of_a_hundred_thousand_leaves_folds_and_reads() {
     let s = Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
-    let map: BTreeMap<Key, Value> = (0..100_000).map(|i| (Key::text(&format!("k{i}")), Value::Int(i))).collect();
+    let map: BTreeMap<Key, Value> = (0..100_000)
+        .map(|i| (Key::text(&format!("k{i}")), Value::Int(i)))
+        .collect();
     let value = Value::Map(map);
     s.assoc(&Key::text("doc"), &value).unwrap();
     s.settle().unwrap();
-    assert_eq!(s.get_in(&[Key::text("doc"), Key::text("k77777")]).unwrap(), Some(Value::Int(77_777)));
+    assert_eq!(
+        s.get_in(&[Key::text("doc"), Key::text("k77777")]).unwrap(),
+        Some(Value::Int(77_777))
+    );
     assert_eq!(s.get(&Key::text("doc")).unwrap(), Some(value));
 }

@@ -12,7 +12,7 @@
 //! table, in the background, and that part of the log is removed. Opening reads the log again.
 //!
 //! Everything on disk is checked before it is believed: the log by the journal's rules, the
-//! engine's blocks by its checksums, its manifest by [`manifest`].
+//! engine's blocks by its checksums, its manifest here before the engine sees it.
 
 mod failure;
 mod identity;

@@ -10,8 +10,8 @@ use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure};
 use super::create::is_dirty;
 use super::join;
-use crate::tree::edit::Found;
 use crate::tree::Entry;
+use crate::tree::edit::Found;
 
 impl View {
     /// Commits what an inode's working copy has.
@@ -49,17 +49,20 @@ impl View {
             self.clean(inode, work);
             return Ok(());
         };
-        let declared = typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        let declared =
+            typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
         let infer = self.options.infer && work.pending;
-        let typed = typing::typed(buffer, declared, self.options.strict, infer, pager).map_err(|e| match e {
-            TypingError::Parse(e) => ViewError::invalid("content", e.to_string()),
-            TypingError::TooBig { size, .. } => ViewError::TooBig {
-                what: "the content of a typed file".into(),
-                size,
-                limit: typing::MAX_PARSED,
+        let typed = typing::typed(buffer, declared, self.options.strict, infer, pager).map_err(
+            |e| match e {
+                TypingError::Parse(e) => ViewError::invalid("content", e.to_string()),
+                TypingError::TooBig { size, .. } => ViewError::TooBig {
+                    what: "the content of a typed file".into(),
+                    size,
+                    limit: typing::MAX_PARSED,
+                },
+                TypingError::Tree(e) => failure::from_tree(format!("inode {}", inode.ino), e),
             },
-            TypingError::Tree(e) => failure::from_tree(format!("inode {}", inode.ino), e),
-        })?;
+        )?;
         let mut attrs = work.written_attrs(&found.entry, found.stamp);
         typing::apply(&typed, &mut attrs);
         let entry = Entry::plain(typed.node).with_attrs(attrs);
@@ -68,7 +71,8 @@ impl View {
             // The API took the file away or replaced it meanwhile.
             return self.commit_work(inode, work);
         };
-        let (content, newline) = typing::file_bytes(&entry, pager).map_err(failure::in_inode(inode.ino))?;
+        let (content, newline) =
+            typing::file_bytes(&entry, pager).map_err(failure::in_inode(inode.ino))?;
         work.buffer = Some(Buffer::new(content, newline));
         work.entry = Some(entry);
         work.pending = false;
@@ -81,8 +85,10 @@ impl View {
 
     /// Puts a file's new entry; `None` if it has lost its place.
     fn put_file(&self, inode: &Arc<Inode>, work: &Work, entry: &Entry) -> Result<Option<Entry>> {
-        let Some(place) = inode.place() else { return Ok(None) };
-        let created = work.pending.then(|| work.stamp);
+        let Some(place) = inode.place() else {
+            return Ok(None);
+        };
+        let created = work.pending.then_some(work.stamp);
         // Long content goes into pages once, not in each attempt.
         let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
         self.transact(|tx| {
@@ -97,7 +103,9 @@ impl View {
             };
             let at = join(&path, &place.key);
             let there: Option<Found> = tx.find(&at)?;
-            if there.as_ref().is_some_and(|f| f.entry.is_dir()) || (there.is_none() && created.is_none()) {
+            if there.as_ref().is_some_and(|f| f.entry.is_dir())
+                || (there.is_none() && created.is_none())
+            {
                 return Ok(None);
             }
             let mut slot = prepared.borrow_mut();
@@ -129,7 +137,9 @@ impl View {
     ) -> Result<Entry> {
         use crate::tree::{Content, Node};
         match &entry.node {
-            Node::Text(Content::Chunked(_)) | Node::Bytes(Content::Chunked(_)) => Ok(tx.write_pages(at, entry)?),
+            Node::Text(Content::Chunked(_)) | Node::Bytes(Content::Chunked(_)) => {
+                Ok(tx.write_pages(at, entry)?)
+            }
             _ => Ok(entry.clone()),
         }
     }

@@ -42,7 +42,10 @@ impl View {
         let birth = self.store.now();
         let mut attrs = self.new_attrs(caller, &dir, mode, umask, birth, false);
         attrs.declared = self.hints.take(parent, &key);
-        let entry = Entry::plain(Node::Text(Content::empty())).with_attrs(Attrs { bare: true, ..attrs });
+        let entry = Entry::plain(Node::Text(Content::empty())).with_attrs(Attrs {
+            bare: true,
+            ..attrs
+        });
         let ino = derived_ino(parent, &key, birth);
         let work = Work::created(entry.clone(), birth);
         let Some(inode) = self.table.create(parent, &key, ino, work, birth) else {
@@ -57,7 +60,13 @@ impl View {
         Ok((attr, opened))
     }
 
-    fn open_existing(&self, caller: &Caller, parent: Ino, name: &[u8], flags: i32) -> Result<(Attr, Opened)> {
+    fn open_existing(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &[u8],
+        flags: i32,
+    ) -> Result<(Attr, Opened)> {
         if flags & libc::O_EXCL != 0 {
             return Err(ViewError::exists(parent, name));
         }
@@ -80,8 +89,17 @@ impl View {
         if write {
             inode.writers.fetch_add(1, Ordering::AcqRel);
         }
-        let handle = FileHandle { inode: Arc::clone(inode), read: access != libc::O_WRONLY, write };
-        Opened { fh: self.handles.open(handle), direct_io: false, keep_cache, no_flush: !write }
+        let handle = FileHandle {
+            inode: Arc::clone(inode),
+            read: access != libc::O_WRONLY,
+            write,
+        };
+        Opened {
+            fh: self.handles.open(handle),
+            direct_io: false,
+            keep_cache,
+            no_flush: !write,
+        }
     }
 
     /// The attributes of a new entry.
@@ -97,15 +115,27 @@ impl View {
         let parent = self.owner_of(&dir.entry);
         let inherits = parent.mode & S_ISGID != 0;
         let mut attrs = Attrs::default();
-        let default = dir.entry.attrs.as_deref().and_then(|d| xattrs::inherit(d, &mut attrs, mode & 0o7777, directory));
+        let default = dir
+            .entry
+            .attrs
+            .as_deref()
+            .and_then(|d| xattrs::inherit(d, &mut attrs, mode & 0o7777, directory));
         let mut mode = default.unwrap_or(mode & 0o7777 & !umask);
         if inherits && directory {
             mode |= S_ISGID;
         }
         let gid = if inherits { parent.gid } else { caller.gid };
         Attrs {
-            owner: Some(Owner { mode, uid: caller.uid, gid }),
-            times: Some(Times { mtime: birth, ctime: birth, crtime: birth }),
+            owner: Some(Owner {
+                mode,
+                uid: caller.uid,
+                gid,
+            }),
+            times: Some(Times {
+                mtime: birth,
+                ctime: birth,
+                crtime: birth,
+            }),
             ..attrs
         }
     }
@@ -138,7 +168,14 @@ impl View {
     ///
     /// # Errors
     /// [`ViewError::Exists`].
-    pub fn mkdir(&self, caller: &Caller, parent: Ino, name: &[u8], mode: u32, umask: u32) -> Result<Attr> {
+    pub fn mkdir(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &[u8],
+        mode: u32,
+        umask: u32,
+    ) -> Result<Attr> {
         self.make(caller, parent, name, Node::Map(Map::new()), mode, umask)
     }
 
@@ -171,13 +208,17 @@ impl View {
             tx.put(place, entry.clone(), Some(birth))?;
             Ok((key, entry))
         })?;
-        let inode = self.table.enter(parent, &key, ino_of(&entry, parent, &key, birth), true);
+        let inode = self
+            .table
+            .enter(parent, &key, ino_of(&entry, parent, &key, birth), true);
         self.attr(inode.ino, &entry, birth)
     }
 
     /// Whether a name was created and is not committed yet.
     pub(super) fn is_pending(&self, parent: Ino, key: &Key) -> bool {
-        self.table.at(parent, key).is_some_and(|inode| inode.work.lock().pending)
+        self.table
+            .at(parent, key)
+            .is_some_and(|inode| inode.work.lock().pending)
     }
 }
 

@@ -31,7 +31,12 @@ impl View {
         match special::kind(&found.entry.node).0 {
             FileKind::Dir => return Err(ViewError::IsDirectory { ino }),
             FileKind::File => {}
-            _ => return Err(ViewError::invalid("open", "the kernel opens special files itself")),
+            _ => {
+                return Err(ViewError::invalid(
+                    "open",
+                    "the kernel opens special files itself",
+                ));
+            }
         }
         if work.buffer.is_none() {
             self.load(&inode, &mut work, found)?;
@@ -47,11 +52,19 @@ impl View {
     /// Cuts or extends a working copy.
     pub(super) fn resize(&self, inode: &Arc<Inode>, work: &mut Work, len: u64) -> Result<()> {
         if len > MAX_LEN {
-            return Err(ViewError::TooBig { what: "the file".into(), size: len, limit: MAX_LEN });
+            return Err(ViewError::TooBig {
+                what: "the file".into(),
+                size: len,
+                limit: MAX_LEN,
+            });
         }
         let pager = self.store.pager();
-        let Some(buffer) = &mut work.buffer else { return Err(ViewError::Stale { ino: inode.ino }) };
-        buffer.truncate(len, pager).map_err(failure::in_inode(inode.ino))?;
+        let Some(buffer) = &mut work.buffer else {
+            return Err(ViewError::Stale { ino: inode.ino });
+        };
+        buffer
+            .truncate(len, pager)
+            .map_err(failure::in_inode(inode.ino))?;
         work.state = work.state.max(State::Touched);
         work.mtime = Some(self.time());
         self.dirty.add(inode);
@@ -65,7 +78,10 @@ impl View {
     pub fn read(&self, fh: u64, offset: u64, size: u32) -> Result<Vec<u8>> {
         let handle = self.handles.file(fh, "reading")?;
         if !handle.read {
-            return Err(ViewError::BadHandle { fh, operation: "reading" });
+            return Err(ViewError::BadHandle {
+                fh,
+                operation: "reading",
+            });
         }
         let inode = &handle.inode;
         let buffer = {
@@ -75,33 +91,55 @@ impl View {
                 Some(buffer) if buffer.unsaved() == 0 => buffer.clone(),
                 Some(buffer) => {
                     let want = usize::try_from(size).unwrap_or(usize::MAX);
-                    return buffer.read(offset, want, self.store.pager()).map_err(failure::in_inode(inode.ino));
+                    return buffer
+                        .read(offset, want, self.store.pager())
+                        .map_err(failure::in_inode(inode.ino));
                 }
                 None => return Err(ViewError::Stale { ino: inode.ino }),
             }
         };
         let want = usize::try_from(size).unwrap_or(usize::MAX);
-        buffer.read(offset, want, self.store.pager()).map_err(failure::in_inode(inode.ino))
+        buffer
+            .read(offset, want, self.store.pager())
+            .map_err(failure::in_inode(inode.ino))
     }
 
     /// Writes bytes at an offset.
     ///
     /// # Errors
     /// [`ViewError::TooBig`]; damage where the old bytes are needed; a failure of the store.
-    pub fn write(&self, _caller: &Caller, fh: u64, offset: u64, data: &[u8], kill_priv: bool) -> Result<u32> {
+    pub fn write(
+        &self,
+        _caller: &Caller,
+        fh: u64,
+        offset: u64,
+        data: &[u8],
+        kill_priv: bool,
+    ) -> Result<u32> {
         let handle = self.handles.file(fh, "writing")?;
         if !handle.write {
-            return Err(ViewError::BadHandle { fh, operation: "writing" });
+            return Err(ViewError::BadHandle {
+                fh,
+                operation: "writing",
+            });
         }
         let end = offset.saturating_add(data.len() as u64);
         if end > MAX_LEN {
-            return Err(ViewError::TooBig { what: "the file".into(), size: end, limit: MAX_LEN });
+            return Err(ViewError::TooBig {
+                what: "the file".into(),
+                size: end,
+                limit: MAX_LEN,
+            });
         }
         let inode = &handle.inode;
         let mut work = inode.work.lock();
         self.refresh(inode, &mut work)?;
-        let Some(buffer) = &mut work.buffer else { return Err(ViewError::Stale { ino: inode.ino }) };
-        buffer.write(offset, data, self.store.pager()).map_err(failure::in_inode(inode.ino))?;
+        let Some(buffer) = &mut work.buffer else {
+            return Err(ViewError::Stale { ino: inode.ino });
+        };
+        buffer
+            .write(offset, data, self.store.pager())
+            .map_err(failure::in_inode(inode.ino))?;
         if buffer.unsaved() > MAX_UNSAVED {
             buffer.spill(&self.store)?;
         }
@@ -137,7 +175,10 @@ impl View {
     /// logged, for nobody waits for this answer.
     pub fn release(&self, fh: u64) -> Result<()> {
         let Some(handle) = self.handles.close(fh) else {
-            return Err(ViewError::BadHandle { fh, operation: "releasing" });
+            return Err(ViewError::BadHandle {
+                fh,
+                operation: "releasing",
+            });
         };
         let inode = &handle.inode;
         if handle.write {

@@ -28,7 +28,10 @@ impl View {
         match (self.table.get(inode.ino), key) {
             (None, Some(key)) => {
                 let inode = self.table.enter(parent, &key, inode.ino, true);
-                Ok(Attr { ino: inode.ino, ..attr })
+                Ok(Attr {
+                    ino: inode.ino,
+                    ..attr
+                })
             }
             _ => Ok(attr),
         }
@@ -45,15 +48,17 @@ impl View {
         if let Some(inode) = self.table.at(parent, key) {
             let mut work = inode.work.lock();
             self.refresh(&inode, &mut work)?;
-            if !work.orphan {
-                if let Some(entry) = work.entry.clone() {
-                    let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
-                    drop(work);
-                    return Ok(Some((inode, attr)));
-                }
+            if !work.orphan
+                && let Some(entry) = work.entry.clone()
+            {
+                let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
+                drop(work);
+                return Ok(Some((inode, attr)));
             }
         }
-        let Some(found) = self.child(path, dir, key)? else { return Ok(None) };
+        let Some(found) = self.child(path, dir, key)? else {
+            return Ok(None);
+        };
         let number = ino_of(&found.entry, parent, key, found.stamp);
         let inode = self.table.enter(parent, key, number, false);
         let attr = self.attr(inode.ino, &found.entry, found.stamp)?;

@@ -63,11 +63,16 @@ impl View {
         let Some((key, rest)) = path.split_first() else {
             let doc = self.store.doc(&root_key())?;
             let attrs = doc.and_then(|d| d.entry.attrs.clone());
-            let entry = Entry { attrs, node: Node::Map(Map::new()) };
+            let entry = Entry {
+                attrs,
+                node: Node::Map(Map::new()),
+            };
             let stamp = edit::stamp_of(&entry, self.store.created());
             return Ok(Some(Found { entry, stamp }));
         };
-        let Some(doc) = self.store.doc(key)? else { return Ok(None) };
+        let Some(doc) = self.store.doc(key)? else {
+            return Ok(None);
+        };
         match edit::find(&doc.entry, rest, self.store.pager()) {
             Ok(found) => Ok(found),
             // A file has come to stand where the path has a directory.
@@ -103,10 +108,17 @@ impl View {
         if path.is_empty() {
             return self.entry_at(std::slice::from_ref(key));
         }
-        let Some(map) = dir.entry.children() else { return Ok(None) };
+        let Some(map) = dir.entry.children() else {
+            return Ok(None);
+        };
         let top = path.first().unwrap_or(key);
-        let found = map.get(key, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
-        Ok(found.map(|entry| Found { stamp: edit::stamp_of(&entry, dir.stamp), entry }))
+        let found = map
+            .get(key, self.store.pager())
+            .map_err(|e| StoreError::tree(top, e))?;
+        Ok(found.map(|entry| Found {
+            stamp: edit::stamp_of(&entry, dir.stamp),
+            entry,
+        }))
     }
 
     /// The key that a name means in a directory; `None` if it can only name a key that is not there.
@@ -115,7 +127,9 @@ impl View {
             Ok(Parsed::Key(key)) => Ok(Some(key)),
             Ok(Parsed::Hashed { hash, .. }) => self.key_with_hash(path, dir, &hash),
             Err(NameError::TooLong) => Err(ViewError::NameTooLong { name: name.into() }),
-            Err(NameError::Invalid) => Err(ViewError::invalid("name", "it is empty or has a / or NUL")),
+            Err(NameError::Invalid) => {
+                Err(ViewError::invalid("name", "it is empty or has a / or NUL"))
+            }
             Err(NameError::Reserved) => Err(ViewError::not_found(parent, name)),
         }
     }
@@ -124,11 +138,18 @@ impl View {
     fn new_key(&self, path: &[Key], dir: &Found, name: &[u8]) -> Result<Key> {
         let key = match names::parse_name(name, context(path, &dir.entry)) {
             Ok(Parsed::Key(key)) => key,
-            Ok(Parsed::Hashed { hash, .. }) => self.key_with_hash(path, dir, &hash)?.ok_or_else(|| {
-                ViewError::invalid("name", "it stands for a key too long to be shown, and there is no such key")
-            })?,
+            Ok(Parsed::Hashed { hash, .. }) => {
+                self.key_with_hash(path, dir, &hash)?.ok_or_else(|| {
+                    ViewError::invalid(
+                        "name",
+                        "it stands for a key too long to be shown, and there is no such key",
+                    )
+                })?
+            }
             Err(NameError::TooLong) => return Err(ViewError::NameTooLong { name: name.into() }),
-            Err(NameError::Invalid) => return Err(ViewError::invalid("name", "it is empty or has a / or NUL")),
+            Err(NameError::Invalid) => {
+                return Err(ViewError::invalid("name", "it is empty or has a / or NUL"));
+            }
             Err(NameError::Reserved) => {
                 return Err(ViewError::NotPermitted {
                     what: ".kfs".into(),
@@ -136,17 +157,18 @@ impl View {
                 });
             }
         };
-        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index()) {
-            if index >= FREE_INDEX {
-                let top = path.first().unwrap_or(&key);
-                let len = edit::vector_len(map, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
-                if index >= len.saturating_add(INDEX_STEP) {
-                    return Err(ViewError::TooBig {
-                        what: "the vector's index".into(),
-                        size: index,
-                        limit: (len + INDEX_STEP - 1).max(FREE_INDEX - 1),
-                    });
-                }
+        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index())
+            && index >= FREE_INDEX
+        {
+            let top = path.first().unwrap_or(&key);
+            let len =
+                edit::vector_len(map, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
+            if index >= len.saturating_add(INDEX_STEP) {
+                return Err(ViewError::TooBig {
+                    what: "the vector's index".into(),
+                    size: index,
+                    limit: (len + INDEX_STEP - 1).max(FREE_INDEX - 1),
+                });
             }
         }
         Ok(key)
@@ -166,8 +188,18 @@ impl View {
         }
     }
 
-    fn keys_after(&self, path: &[Key], dir: &Found, after: Option<&Key>, limit: usize) -> Result<Vec<Key>> {
-        Ok(self.children_after(path, dir, after, limit)?.into_iter().map(|(k, _)| k).collect())
+    fn keys_after(
+        &self,
+        path: &[Key],
+        dir: &Found,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Key>> {
+        Ok(self
+            .children_after(path, dir, after, limit)?
+            .into_iter()
+            .map(|(k, _)| k)
+            .collect())
     }
 
     /// Committed children of a directory after a key; empty at the end.
@@ -183,14 +215,34 @@ impl View {
             let root = self.store.created();
             return Ok(docs
                 .into_iter()
-                .map(|(k, d)| (k, Found { stamp: edit::stamp_of(&d.entry, root), entry: d.entry.clone() }))
+                .map(|(k, d)| {
+                    (
+                        k,
+                        Found {
+                            stamp: edit::stamp_of(&d.entry, root),
+                            entry: d.entry.clone(),
+                        },
+                    )
+                })
                 .collect());
         };
-        let Some(map) = dir.entry.children() else { return Ok(Vec::new()) };
-        let page = map.page_after(after, limit, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
+        let Some(map) = dir.entry.children() else {
+            return Ok(Vec::new());
+        };
+        let page = map
+            .page_after(after, limit, self.store.pager())
+            .map_err(|e| StoreError::tree(top, e))?;
         Ok(page
             .into_iter()
-            .map(|(k, entry)| (k, Found { stamp: edit::stamp_of(&entry, dir.stamp), entry }))
+            .map(|(k, entry)| {
+                (
+                    k,
+                    Found {
+                        stamp: edit::stamp_of(&entry, dir.stamp),
+                        entry,
+                    },
+                )
+            })
             .collect())
     }
 
@@ -234,8 +286,8 @@ impl View {
     /// Makes an entry the working copy.
     fn load(&self, inode: &Inode, work: &mut Work, found: Found) -> Result<()> {
         if special::kind(&found.entry.node).0 == FileKind::File {
-            let (content, newline) =
-                typing::file_bytes(&found.entry, self.store.pager()).map_err(failure::in_inode(inode.ino))?;
+            let (content, newline) = typing::file_bytes(&found.entry, self.store.pager())
+                .map_err(failure::in_inode(inode.ino))?;
             work.buffer = Some(Buffer::new(content, newline));
         }
         work.stamp = found.stamp;
@@ -247,10 +299,14 @@ impl View {
     fn current(&self, inode: &Inode, work: &mut Work) -> Result<Found> {
         self.refresh(inode, work)?;
         if let Some(entry) = &work.entry {
-            return Ok(Found { entry: entry.clone(), stamp: work.stamp });
+            return Ok(Found {
+                entry: entry.clone(),
+                stamp: work.stamp,
+            });
         }
         let path = self.path(inode.ino)?;
-        self.entry_at(&path)?.ok_or(ViewError::Stale { ino: inode.ino })
+        self.entry_at(&path)?
+            .ok_or(ViewError::Stale { ino: inode.ino })
     }
 
     /// A time for changes: the machine's clock as it is, which may step back; births use the store's.
@@ -280,5 +336,9 @@ fn context(path: &[Key], dir: &Entry) -> NameContext {
 
 /// A path with one key more.
 fn join(path: &[Key], key: &Key) -> crate::value::KeyPath {
-    path.iter().chain(std::iter::once(key)).cloned().collect::<Vec<_>>().into()
+    path.iter()
+        .chain(std::iter::once(key))
+        .cloned()
+        .collect::<Vec<_>>()
+        .into()
 }

@@ -20,11 +20,18 @@ impl View {
         const ZERO_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | KEEP_SIZE;
         let handle = self.handles.file(fh, "allocating")?;
         if !handle.write {
-            return Err(ViewError::BadHandle { fh, operation: "allocating" });
+            return Err(ViewError::BadHandle {
+                fh,
+                operation: "allocating",
+            });
         }
         let end = offset.saturating_add(len);
         if end > MAX_LEN {
-            return Err(ViewError::TooBig { what: "the file".into(), size: end, limit: MAX_LEN });
+            return Err(ViewError::TooBig {
+                what: "the file".into(),
+                size: end,
+                limit: MAX_LEN,
+            });
         }
         let (zero, extend) = match mode {
             0 => (false, true),
@@ -42,12 +49,18 @@ impl View {
         let mut work = inode.work.lock();
         self.refresh(inode, &mut work)?;
         let pager = self.store.pager();
-        let Some(buffer) = &mut work.buffer else { return Err(ViewError::Stale { ino: inode.ino }) };
+        let Some(buffer) = &mut work.buffer else {
+            return Err(ViewError::Stale { ino: inode.ino });
+        };
         if zero {
-            buffer.zero(offset, len, pager).map_err(failure::in_inode(inode.ino))?;
+            buffer
+                .zero(offset, len, pager)
+                .map_err(failure::in_inode(inode.ino))?;
         }
         if extend && end > buffer.len() {
-            buffer.truncate(end, pager).map_err(failure::in_inode(inode.ino))?;
+            buffer
+                .truncate(end, pager)
+                .map_err(failure::in_inode(inode.ino))?;
         } else if !zero {
             return Ok(());
         }
@@ -66,15 +79,29 @@ impl View {
         let inode = &handle.inode;
         let mut work = inode.work.lock();
         self.refresh(inode, &mut work)?;
-        let Some(buffer) = &work.buffer else { return Err(ViewError::Stale { ino: inode.ino }) };
+        let Some(buffer) = &work.buffer else {
+            return Err(ViewError::Stale { ino: inode.ino });
+        };
         let data = match whence {
             libc::SEEK_DATA => true,
             libc::SEEK_HOLE => false,
-            _ => return Err(ViewError::invalid("lseek", "only SEEK_DATA and SEEK_HOLE come here")),
+            _ => {
+                return Err(ViewError::invalid(
+                    "lseek",
+                    "only SEEK_DATA and SEEK_HOLE come here",
+                ));
+            }
         };
-        let nothing = ViewError::NothingThere { ino: inode.ino, offset: u64::try_from(offset).unwrap_or(0) };
-        let Ok(offset) = u64::try_from(offset) else { return Err(nothing) };
-        let found = buffer.seek(offset, data, self.store.pager()).map_err(failure::in_inode(inode.ino))?;
+        let nothing = ViewError::NothingThere {
+            ino: inode.ino,
+            offset: u64::try_from(offset).unwrap_or(0),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return Err(nothing);
+        };
+        let found = buffer
+            .seek(offset, data, self.store.pager())
+            .map_err(failure::in_inode(inode.ino))?;
         found.ok_or(nothing)
     }
 
@@ -91,7 +118,10 @@ impl View {
         off_out: u64,
         len: u64,
     ) -> Result<u64> {
-        let (from, to) = (self.handles.file(fh_in, "reading")?, self.handles.file(fh_out, "writing")?);
+        let (from, to) = (
+            self.handles.file(fh_in, "reading")?,
+            self.handles.file(fh_out, "writing")?,
+        );
         let overlap = off_in < off_out.saturating_add(len) && off_out < off_in.saturating_add(len);
         if from.inode.ino == to.inode.ino && overlap {
             return Err(ViewError::invalid("copy_file_range", "the ranges overlap"));

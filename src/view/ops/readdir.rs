@@ -37,7 +37,10 @@ impl View {
             self.dir(ino)?;
         }
         inode.handles.fetch_add(1, Ordering::AcqRel);
-        Ok(self.handles.open_dir(DirHandle { inode, cursor: parking_lot::Mutex::default() }))
+        Ok(self.handles.open_dir(DirHandle {
+            inode,
+            cursor: parking_lot::Mutex::default(),
+        }))
     }
 
     /// Closes a directory.
@@ -45,7 +48,10 @@ impl View {
     /// # Errors
     /// [`ViewError::BadHandle`].
     pub fn releasedir(&self, fh: u64) -> Result<()> {
-        let handle = self.handles.close_dir(fh).ok_or(ViewError::BadHandle { fh, operation: "releasing" })?;
+        let handle = self.handles.close_dir(fh).ok_or(ViewError::BadHandle {
+            fh,
+            operation: "releasing",
+        })?;
         self.table.closed(&handle.inode);
         Ok(())
     }
@@ -99,26 +105,62 @@ impl View {
 
     fn dots(&self, inode: &Inode, offset: u64, emit: &mut dyn FnMut(&DirItem<'_>) -> bool) -> bool {
         let parent = inode.place().map_or(ROOT, |p| p.parent);
-        [(DOT, &b"."[..], inode.ino), (DOT_DOT, &b".."[..], parent)].into_iter().any(|(at, name, ino)| {
-            at > offset && emit(&DirItem { ino, offset: at, kind: FileKind::Dir, name, attr: None })
-        })
+        [(DOT, &b"."[..], inode.ino), (DOT_DOT, &b".."[..], parent)]
+            .into_iter()
+            .any(|(at, name, ino)| {
+                at > offset
+                    && emit(&DirItem {
+                        ino,
+                        offset: at,
+                        kind: FileKind::Dir,
+                        name,
+                        attr: None,
+                    })
+            })
     }
 
     /// The next children, committed or not, in the order of the listing.
-    fn batch(&self, ino: Ino, path: &[Key], dir: &Found, after: Option<&Key>) -> Result<Vec<Child>> {
-        let order = |key: &Key| if path.is_empty() { Store::listing_order(key) } else { key.bytes().to_vec() };
+    fn batch(
+        &self,
+        ino: Ino,
+        path: &[Key],
+        dir: &Found,
+        after: Option<&Key>,
+    ) -> Result<Vec<Child>> {
+        let order = |key: &Key| {
+            if path.is_empty() {
+                Store::listing_order(key)
+            } else {
+                key.bytes().to_vec()
+            }
+        };
         let stored = self.children_after(path, dir, after, BATCH)?;
         let from = after.map(order);
-        let to = if stored.len() < BATCH { None } else { stored.last().map(|(k, _)| order(k)) };
-        let mut batch: Vec<Child> =
-            stored.into_iter().map(|(key, found)| Child { key, entry: Some(found), pending: None }).collect();
+        let to = if stored.len() < BATCH {
+            None
+        } else {
+            stored.last().map(|(k, _)| order(k))
+        };
+        let mut batch: Vec<Child> = stored
+            .into_iter()
+            .map(|(key, found)| Child {
+                key,
+                entry: Some(found),
+                pending: None,
+            })
+            .collect();
         let pending = self.table.pending(ino);
         if !pending.is_empty() {
             for (key, inode) in pending {
                 let at = order(&key);
-                let due = from.as_ref().is_none_or(|f| at > *f) && to.as_ref().is_none_or(|t| at <= *t);
+                let due =
+                    from.as_ref().is_none_or(|f| at > *f) && to.as_ref().is_none_or(|t| at <= *t);
                 if due && !batch.iter().any(|c| c.key == key) {
-                    batch.push(Child { key, entry: None, pending: Some(inode) });
+                    batch.push(Child {
+                        key,
+                        entry: None,
+                        pending: Some(inode),
+                    });
                 }
             }
             batch.sort_by_cached_key(|c| order(&c.key));
@@ -126,7 +168,10 @@ impl View {
         Ok(batch)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one item of one listing")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one item of one listing"
+    )]
     fn emit(
         &self,
         parent: Ino,
@@ -145,13 +190,23 @@ impl View {
                     let number = self.table.number(parent, &child.key, number);
                     Some(self.attr(number, &found.entry, found.stamp)?)
                 }
-                _ => self.known_or_stored(parent, path, dir, &child.key)?.map(|(_, attr)| attr),
+                _ => self
+                    .known_or_stored(parent, path, dir, &child.key)?
+                    .map(|(_, attr)| attr),
             };
-            let Some(mut attr) = known else { return Ok(false) };
+            let Some(mut attr) = known else {
+                return Ok(false);
+            };
             // The reference is counted before the kernel can know of it, and taken back if it does not.
             let inode = self.table.enter(parent, &child.key, attr.ino, true);
             attr.ino = inode.ino;
-            let item = DirItem { ino: inode.ino, offset, kind: attr.kind, name: &name, attr: Some(&attr) };
+            let item = DirItem {
+                ino: inode.ino,
+                offset,
+                kind: attr.kind,
+                name: &name,
+                attr: Some(&attr),
+            };
             let full = emit(&item);
             if full {
                 self.table.forget(inode.ino, 1);
@@ -161,11 +216,20 @@ impl View {
         let (ino, kind) = match (&child.entry, &child.pending) {
             (Some(found), _) => {
                 let number = ino_of(&found.entry, parent, &child.key, found.stamp);
-                (self.table.number(parent, &child.key, number), special::kind(&found.entry.node).0)
+                (
+                    self.table.number(parent, &child.key, number),
+                    special::kind(&found.entry.node).0,
+                )
             }
             (None, Some(inode)) => (inode.ino, FileKind::File),
             (None, None) => return Ok(false),
         };
-        Ok(emit(&DirItem { ino, offset, kind, name: &name, attr: None }))
+        Ok(emit(&DirItem {
+            ino,
+            offset,
+            kind,
+            name: &name,
+            attr: None,
+        }))
     }
 }

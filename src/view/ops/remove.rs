@@ -30,7 +30,10 @@ impl View {
                 work.orphan = true;
                 work.pending = false;
                 self.clean(inode, work);
-                let declared = work.entry.as_ref().and_then(|e| e.attrs.as_ref()?.declared.clone());
+                let declared = work
+                    .entry
+                    .as_ref()
+                    .and_then(|e| e.attrs.as_ref()?.declared.clone());
                 if let Some(declared) = declared {
                     self.hints.leave(parent, &key, declared);
                 }
@@ -69,7 +72,8 @@ impl View {
         if special::kind(&entry.node).0 != FileKind::File {
             return Ok(());
         }
-        let declared = typing::declared(entry, self.store.pager()).map_err(failure::in_inode(parent))?;
+        let declared =
+            typing::declared(entry, self.store.pager()).map_err(failure::in_inode(parent))?;
         if let Some(declared) = declared {
             self.hints.leave(parent, key, declared.as_str().to_owned());
         }
@@ -96,8 +100,12 @@ impl View {
                 return Err(ViewError::NotDirectory { ino: parent });
             };
             let ino = known.as_ref().map(|i| i.ino);
-            if !children.is_empty() || ino.is_some_and(|ino| self.table.pending_time(ino).is_some()) {
-                return Err(ViewError::NotEmpty { parent, name: name.into() });
+            if !children.is_empty() || ino.is_some_and(|ino| self.table.pending_time(ino).is_some())
+            {
+                return Err(ViewError::NotEmpty {
+                    parent,
+                    name: name.into(),
+                });
             }
             tx.remove(at, Some(now))?;
             if let Some(inode) = &known {
@@ -123,7 +131,10 @@ pub(super) fn unlinked(found: Found, now: crate::tree::Time) -> Found {
     let Found { mut entry, stamp } = found;
     let times = edit::times_of(&entry, stamp);
     let mut attrs = entry.attrs();
-    attrs.times = Some(Times { ctime: now, ..times });
+    attrs.times = Some(Times {
+        ctime: now,
+        ..times
+    });
     entry.set_attrs(attrs);
     Found { entry, stamp }
 }

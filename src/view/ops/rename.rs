@@ -31,7 +31,10 @@ struct Side {
 
 impl Side {
     fn place(&self) -> Place {
-        Place { parent: self.parent, key: self.key.clone() }
+        Place {
+            parent: self.parent,
+            key: self.key.clone(),
+        }
     }
 }
 
@@ -55,7 +58,10 @@ impl View {
     ) -> Result<()> {
         self.writable()?;
         if flags & !(NOREPLACE | EXCHANGE) != 0 || flags == NOREPLACE | EXCHANGE {
-            return Err(ViewError::invalid("rename", "only RENAME_NOREPLACE or RENAME_EXCHANGE is possible"));
+            return Err(ViewError::invalid(
+                "rename",
+                "only RENAME_NOREPLACE or RENAME_EXCHANGE is possible",
+            ));
         }
         let from = self.side(parent, name, false)?;
         let to = self.side(new_parent, new_name, flags != EXCHANGE)?;
@@ -78,7 +84,10 @@ impl View {
             let (to_dir, _) = self.dir_in(tx, to.parent)?;
             let (source, target) = (join(&from_dir, &from.key), join(&to_dir, &to.key));
             if to_dir.starts_with(&source) {
-                return Err(ViewError::invalid("rename", "a directory cannot be moved below itself"));
+                return Err(ViewError::invalid(
+                    "rename",
+                    "a directory cannot be moved below itself",
+                ));
             }
             let found = tx.find(&source)?.ok_or_else(missing)?;
             let there = tx.find(&target)?;
@@ -118,13 +127,21 @@ impl View {
         let key = if new {
             self.new_key(&path, &dir, name)?
         } else {
-            self.key(parent, &path, &dir, name)?.ok_or_else(|| ViewError::not_found(parent, name))?
+            self.key(parent, &path, &dir, name)?
+                .ok_or_else(|| ViewError::not_found(parent, name))?
         };
         let inode = self.table.at(parent, &key);
         Ok(Side { parent, key, inode })
     }
 
-    fn may_replace(&self, found: &Found, there: &Found, to: &Side, name: &[u8], flags: u32) -> Result<()> {
+    fn may_replace(
+        &self,
+        found: &Found,
+        there: &Found,
+        to: &Side,
+        name: &[u8],
+        flags: u32,
+    ) -> Result<()> {
         if flags == NOREPLACE {
             return Err(ViewError::exists(to.parent, name));
         }
@@ -132,9 +149,15 @@ impl View {
             (true, None) => Err(ViewError::NotDirectory { ino: to.parent }),
             (false, Some(_)) => Err(ViewError::IsDirectory { ino: to.parent }),
             (true, Some(children)) => {
-                let pending = to.inode.as_ref().is_some_and(|i| self.table.pending_time(i.ino).is_some());
+                let pending = to
+                    .inode
+                    .as_ref()
+                    .is_some_and(|i| self.table.pending_time(i.ino).is_some());
                 if !children.is_empty() || pending {
-                    return Err(ViewError::NotEmpty { parent: to.parent, name: name.into() });
+                    return Err(ViewError::NotEmpty {
+                        parent: to.parent,
+                        name: name.into(),
+                    });
                 }
                 Ok(())
             }
@@ -161,10 +184,15 @@ impl View {
         }
         let pager = self.store.pager();
         let fail = failure::in_inode(ino);
-        if typing::declared(&found.entry, pager).map_err(&fail)?.is_some() {
+        if typing::declared(&found.entry, pager)
+            .map_err(&fail)?
+            .is_some()
+        {
             return Ok(entry);
         }
-        let Some(wanted) = typing::declared(&there.entry, pager).map_err(&fail)? else { return Ok(entry) };
+        let Some(wanted) = typing::declared(&there.entry, pager).map_err(&fail)? else {
+            return Ok(entry);
+        };
         let (content, newline) = typing::file_bytes(&found.entry, pager).map_err(&fail)?;
         let buffer = Buffer::new(content, newline);
         let typed = typing::typed(&buffer, Some(wanted), self.options.strict, false, pager)
@@ -174,24 +202,49 @@ impl View {
         Ok(Entry::plain(typed.node).with_attrs(attrs))
     }
 
-    fn exchange(&self, a: &Side, b: &Side, now: Time, missing: &dyn Fn() -> ViewError) -> Result<()> {
+    fn exchange(
+        &self,
+        a: &Side,
+        b: &Side,
+        now: Time,
+        missing: &dyn Fn() -> ViewError,
+    ) -> Result<()> {
         self.transact(|tx| {
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
             let (dir_b, _) = self.dir_in(tx, b.parent)?;
             let (at_a, at_b) = (join(&dir_a, &a.key), join(&dir_b, &b.key));
             if at_a.starts_with(&at_b) || at_b.starts_with(&at_a) {
-                return Err(ViewError::invalid("rename", "a directory cannot be exchanged with what is below it"));
+                return Err(ViewError::invalid(
+                    "rename",
+                    "a directory cannot be exchanged with what is below it",
+                ));
             }
             let found_a = tx.find(&at_a)?.ok_or_else(missing)?;
             let found_b = tx.find(&at_b)?.ok_or_else(missing)?;
             let first = tx.taken();
             let time = Some(now);
-            tx.push(Op::Take { path: at_a.clone(), time })?;
-            tx.push(Op::Take { path: at_b.clone(), time })?;
+            tx.push(Op::Take {
+                path: at_a.clone(),
+                time,
+            })?;
+            tx.push(Op::Take {
+                path: at_b.clone(),
+                time,
+            })?;
             let attrs = moved_attrs(&found_a, self.number(a, &found_a), now);
-            tx.push(Op::Place { path: at_b, index: first, attrs, time })?;
+            tx.push(Op::Place {
+                path: at_b,
+                index: first,
+                attrs,
+                time,
+            })?;
             let attrs = moved_attrs(&found_b, self.number(b, &found_b), now);
-            tx.push(Op::Place { path: at_a, index: first + 1, attrs, time })?;
+            tx.push(Op::Place {
+                path: at_a,
+                index: first + 1,
+                attrs,
+                time,
+            })?;
             let (table, a, b) = (Arc::clone(&self.table), a.place(), b.place());
             tx.on_commit(move || table.exchange(&a, &b));
             Ok(())
@@ -215,14 +268,24 @@ fn is_file(entry: &Entry) -> bool {
 fn moved_attrs(found: &Found, ino: Ino, now: Time) -> Attrs {
     let mut attrs = found.entry.attrs();
     let times = edit::times_of(&found.entry, found.stamp);
-    attrs.times = Some(Times { ctime: now, ..times });
+    attrs.times = Some(Times {
+        ctime: now,
+        ..times
+    });
     attrs.stamp = Some(found.stamp);
     attrs.ino = Some(ino);
     attrs
 }
 
 /// The steps that move an entry: by reference, unless its value changed with the type.
-fn place(tx: &mut Tx<'_>, source: KeyPath, target: KeyPath, moved: Entry, found: &Found, now: Time) -> Result<()> {
+fn place(
+    tx: &mut Tx<'_>,
+    source: KeyPath,
+    target: KeyPath,
+    moved: Entry,
+    found: &Found,
+    now: Time,
+) -> Result<()> {
     let index = tx.taken();
     let time = Some(now);
     tx.push(Op::Take { path: source, time })?;
@@ -236,7 +299,12 @@ fn place(tx: &mut Tx<'_>, source: KeyPath, target: KeyPath, moved: Entry, found:
     };
     if same {
         let attrs = moved.attrs();
-        tx.push(Op::Place { path: target, index, attrs, time })?;
+        tx.push(Op::Place {
+            path: target,
+            index,
+            attrs,
+            time,
+        })?;
     } else {
         tx.put(target, moved, time)?;
     }

@@ -63,7 +63,10 @@ impl View {
                 times.ctime = now;
                 attrs.times = Some(times);
                 if pending && set.mtime.is_none() {
-                    attrs.times = Some(Times { ctime: now, ..times });
+                    attrs.times = Some(Times {
+                        ctime: now,
+                        ..times
+                    });
                 }
                 Ok(attrs)
             })?;
@@ -75,7 +78,14 @@ impl View {
         self.attr_of_work(&inode, &work, &found.entry, found.stamp)
     }
 
-    fn set_size(&self, inode: &Arc<Inode>, work: &mut Work, found: &Found, size: u64, caller: &Caller) -> Result<()> {
+    fn set_size(
+        &self,
+        inode: &Arc<Inode>,
+        work: &mut Work,
+        found: &Found,
+        size: u64,
+        caller: &Caller,
+    ) -> Result<()> {
         match special::kind(&found.entry.node).0 {
             FileKind::File => {}
             FileKind::Dir => return Err(ViewError::IsDirectory { ino: inode.ino }),
@@ -123,7 +133,11 @@ impl View {
 }
 
 fn changes_attrs(set: &SetAttr) -> bool {
-    set.mode.is_some() || set.uid.is_some() || set.gid.is_some() || set.atime.is_some() || set.mtime.is_some()
+    set.mode.is_some()
+        || set.uid.is_some()
+        || set.gid.is_some()
+        || set.atime.is_some()
+        || set.mtime.is_some()
 }
 
 fn at(time: SetTime, now: Time) -> Time {

@@ -12,7 +12,13 @@ impl View {
     ///
     /// # Errors
     /// [`ViewError::Exists`]; [`ViewError::NameTooLong`].
-    pub fn symlink(&self, caller: &Caller, parent: Ino, name: &[u8], target: &[u8]) -> Result<Attr> {
+    pub fn symlink(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Attr> {
         if target.len() > MAX_TARGET {
             return Err(ViewError::NameTooLong { name: name.into() });
         }
@@ -29,7 +35,8 @@ impl View {
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
         let found = self.current(&inode, &mut inode.work.lock())?;
-        special::target(&found.entry.node).ok_or_else(|| ViewError::invalid("readlink", "this is no symbolic link"))
+        special::target(&found.entry.node)
+            .ok_or_else(|| ViewError::invalid("readlink", "this is no symbolic link"))
     }
 
     /// Gives a file another name: not possible yet.
@@ -38,6 +45,9 @@ impl View {
     /// [`ViewError::NotPermitted`], as filesystems without hard links answer.
     pub fn link(&self, _caller: &Caller, _ino: Ino, _parent: Ino, _name: &[u8]) -> Result<Attr> {
         self.writable()?;
-        Err(ViewError::NotPermitted { what: "link".into(), why: "this store has no hard links".into() })
+        Err(ViewError::NotPermitted {
+            what: "link".into(),
+            why: "this store has no hard links".into(),
+        })
     }
 }

@@ -68,20 +68,26 @@ impl View {
             let mut attrs = found.entry.attrs();
             let there = attrs.xattrs.contains_key(name);
             if flags & libc::XATTR_CREATE != 0 && there {
-                return Err(ViewError::AttributeExists { ino, name: name.into() });
+                return Err(ViewError::AttributeExists {
+                    ino,
+                    name: name.into(),
+                });
             }
             if flags & libc::XATTR_REPLACE != 0 && !there {
-                return Err(ViewError::NoAttribute { ino, name: name.into() });
+                return Err(ViewError::NoAttribute {
+                    ino,
+                    name: name.into(),
+                });
             }
-            if name == xattrs::ACCESS {
-                if let Some((bits, more)) = xattrs::describe(value) {
-                    let mut owner = self.owner_of(&found.entry);
-                    owner.mode = (owner.mode & !0o777) | bits;
-                    attrs.owner = Some(owner);
-                    if !more {
-                        attrs.xattrs.remove(name);
-                        return Ok(changed(found, attrs, now));
-                    }
+            if name == xattrs::ACCESS
+                && let Some((bits, more)) = xattrs::describe(value)
+            {
+                let mut owner = self.owner_of(&found.entry);
+                owner.mode = (owner.mode & !0o777) | bits;
+                attrs.owner = Some(owner);
+                if !more {
+                    attrs.xattrs.remove(name);
+                    return Ok(changed(found, attrs, now));
                 }
             }
             attrs.xattrs.insert(name.to_vec(), value.to_vec());
@@ -97,7 +103,10 @@ impl View {
     pub fn getxattr(&self, _caller: &Caller, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
         let mut work = inode.work.lock();
-        let missing = || ViewError::NoAttribute { ino, name: name.into() };
+        let missing = || ViewError::NoAttribute {
+            ino,
+            name: name.into(),
+        };
         let found = self.current(&inode, &mut work)?;
         if let Some(value) = found.entry.attrs.as_ref().and_then(|a| a.xattrs.get(name)) {
             return Ok(value.clone());
@@ -105,7 +114,8 @@ impl View {
         if !name.starts_with(OWN) {
             return Err(missing());
         }
-        self.own_attribute(&inode, &work, &found, name)?.ok_or_else(missing)
+        self.own_attribute(&inode, &work, &found, name)?
+            .ok_or_else(missing)
     }
 
     /// The names of the extended attributes, each ended by NUL.
@@ -124,7 +134,10 @@ impl View {
             out.extend_from_slice(name);
             out.push(0);
         }
-        if typing::listed(&found.entry, self.store.pager()).map_err(failure::in_inode(ino))?.is_some() {
+        if typing::listed(&found.entry, self.store.pager())
+            .map_err(failure::in_inode(ino))?
+            .is_some()
+        {
             out.extend_from_slice(TYPE);
             out.push(0);
         }
@@ -142,8 +155,14 @@ impl View {
         let mut work = inode.work.lock();
         let found = self.current(&inode, &mut work)?;
         if name == TYPE {
-            if typing::listed(&found.entry, self.store.pager()).map_err(failure::in_inode(ino))?.is_none() {
-                return Err(ViewError::NoAttribute { ino, name: name.into() });
+            if typing::listed(&found.entry, self.store.pager())
+                .map_err(failure::in_inode(ino))?
+                .is_none()
+            {
+                return Err(ViewError::NoAttribute {
+                    ino,
+                    name: name.into(),
+                });
             }
             return self.retype(&inode, &mut work, None);
         }
@@ -151,14 +170,23 @@ impl View {
         self.change_attrs(&inode, &mut work, &found, &mut |found, _| {
             let mut attrs = found.entry.attrs();
             if attrs.xattrs.remove(name).is_none() {
-                return Err(ViewError::NoAttribute { ino, name: name.into() });
+                return Err(ViewError::NoAttribute {
+                    ino,
+                    name: name.into(),
+                });
             }
             Ok(changed(found, attrs, now))
         })?;
         Ok(())
     }
 
-    fn own_attribute(&self, inode: &Inode, work: &Work, found: &Found, name: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn own_attribute(
+        &self,
+        inode: &Inode,
+        work: &Work,
+        found: &Found,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
         let pager = self.store.pager();
         let fail = failure::in_inode(inode.ino);
         let path = self.table.path(inode.ino);
@@ -168,7 +196,10 @@ impl View {
                 let present = typing::present(&found.entry.node, pager).map_err(&fail)?;
                 declared.or(present).map(|t| t.as_str().as_bytes().to_vec())
             }
-            b"key" => path.as_ref().and_then(|p| p.last()).map(|k| edn::print(&k.value()).into_bytes()),
+            b"key" => path
+                .as_ref()
+                .and_then(|p| p.last())
+                .map(|k| edn::print(&k.value()).into_bytes()),
             b"last-write" => match path.as_ref().and_then(|p| p.first()) {
                 Some(key) => self.store.get_meta(key)?.map(|m| {
                     format!("{}.{:09}", m.last_write.secs, m.last_write.nanos).into_bytes()
@@ -186,8 +217,14 @@ impl View {
             b"error" => work.error.as_ref().map(|e| e.clone().into_bytes()),
             b"all" => {
                 let mut all = serde_json::Map::new();
-                for attribute in VIRTUAL.iter().filter(|a| **a != b"user.kfs.all").chain(&[TYPE]) {
-                    let short = String::from_utf8_lossy(attribute.strip_prefix(OWN).unwrap_or_default()).into_owned();
+                for attribute in VIRTUAL
+                    .iter()
+                    .filter(|a| **a != b"user.kfs.all")
+                    .chain(&[TYPE])
+                {
+                    let short =
+                        String::from_utf8_lossy(attribute.strip_prefix(OWN).unwrap_or_default())
+                            .into_owned();
                     if let Some(v) = self.own_attribute(inode, work, found, attribute)? {
                         all.insert(short, String::from_utf8_lossy(&v).into_owned().into());
                     }
@@ -198,27 +235,49 @@ impl View {
         })
     }
 
-    fn set_type(&self, inode: &Arc<Inode>, work: &mut Work, value: &[u8], flags: i32) -> Result<()> {
-        let name = std::str::from_utf8(value).unwrap_or("(not UTF-8)").trim_end_matches('\0');
+    fn set_type(
+        &self,
+        inode: &Arc<Inode>,
+        work: &mut Work,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<()> {
+        let name = std::str::from_utf8(value)
+            .unwrap_or("(not UTF-8)")
+            .trim_end_matches('\0');
         let wanted: TypeName = name.parse().map_err(|_| {
             let known: Vec<&str> = TypeName::ALL.iter().map(|t| t.as_str()).collect();
-            ViewError::invalid("user.kfs.type", format!("{name:?} is no type; the types are {}", known.join(", ")))
+            ViewError::invalid(
+                "user.kfs.type",
+                format!("{name:?} is no type; the types are {}", known.join(", ")),
+            )
         })?;
         let found = self.current(inode, work)?;
-        let listed = typing::listed(&found.entry, self.store.pager()).map_err(failure::in_inode(inode.ino))?;
+        let listed = typing::listed(&found.entry, self.store.pager())
+            .map_err(failure::in_inode(inode.ino))?;
         if flags & libc::XATTR_CREATE != 0 && listed.is_some() {
-            return Err(ViewError::AttributeExists { ino: inode.ino, name: TYPE.into() });
+            return Err(ViewError::AttributeExists {
+                ino: inode.ino,
+                name: TYPE.into(),
+            });
         }
         if flags & libc::XATTR_REPLACE != 0 && listed.is_none() {
-            return Err(ViewError::NoAttribute { ino: inode.ino, name: TYPE.into() });
+            return Err(ViewError::NoAttribute {
+                ino: inode.ino,
+                name: TYPE.into(),
+            });
         }
         match (special::kind(&found.entry.node).0, wanted.is_directory()) {
             (FileKind::Dir, true) => self.convert(inode, work, wanted == TypeName::Vector),
             (FileKind::File, false) => self.retype(inode, work, file_type(name)),
-            (FileKind::Dir, false) => {
-                Err(ViewError::invalid("user.kfs.type", format!("a directory cannot be of type {name}")))
-            }
-            _ => Err(ViewError::invalid("user.kfs.type", format!("this cannot be of type {name}"))),
+            (FileKind::Dir, false) => Err(ViewError::invalid(
+                "user.kfs.type",
+                format!("a directory cannot be of type {name}"),
+            )),
+            _ => Err(ViewError::invalid(
+                "user.kfs.type",
+                format!("this cannot be of type {name}"),
+            )),
         }
     }
 
@@ -242,7 +301,8 @@ impl View {
         let found = self.transact(|tx| {
             let path = self.path(ino)?;
             let found = tx.find(&path)?.ok_or(ViewError::Stale { ino })?;
-            let (content, newline) = typing::file_bytes(&found.entry, pager).map_err(failure::in_inode(ino))?;
+            let (content, newline) =
+                typing::file_bytes(&found.entry, pager).map_err(failure::in_inode(ino))?;
             let buffer = super::super::buffer::Buffer::new(content, newline);
             let typed = typing::typed(&buffer, wanted, self.options.strict, false, pager)
                 .map_err(|e| ViewError::invalid("user.kfs.type", e.to_string()))?;
@@ -252,7 +312,10 @@ impl View {
             tx.put(path.clone().into(), entry.clone(), None)?;
             let table = Arc::clone(&self.table);
             tx.require(move || table.path(ino).as_ref() == Some(&path));
-            Ok(Found { entry, stamp: found.stamp })
+            Ok(Found {
+                entry,
+                stamp: found.stamp,
+            })
         })?;
         if work.entry.is_some() {
             self.load(inode, work, found)?;
@@ -264,7 +327,10 @@ impl View {
     fn convert(&self, inode: &Arc<Inode>, work: &mut Work, vector: bool) -> Result<()> {
         let ino = inode.ino;
         if ino == super::super::types::ROOT {
-            return Err(ViewError::invalid("user.kfs.type", "the root directory is a map"));
+            return Err(ViewError::invalid(
+                "user.kfs.type",
+                "the root directory is a map",
+            ));
         }
         if work.orphan {
             return Ok(());
@@ -285,7 +351,11 @@ impl View {
             let mut items: Vec<(Key, Entry)> = Vec::new();
             let mut clash = None;
             map.for_each(pager, &mut |key, entry| {
-                let to = if vector { element_key(key) } else { name_key(key) };
+                let to = if vector {
+                    element_key(key)
+                } else {
+                    name_key(key)
+                };
                 let Some(to) = to else {
                     clash = Some(edn::print(&key.value()));
                     return Ok(());
@@ -306,7 +376,11 @@ impl View {
             }
             items.sort_by(|a, b| a.0.cmp(&b.0));
             let map = Map::from_sorted(items);
-            let node = if vector { Node::Vector(map) } else { Node::Map(map) };
+            let node = if vector {
+                Node::Vector(map)
+            } else {
+                Node::Map(map)
+            };
             let entry = Entry::plain(node).with_attrs(changed(&found, found.entry.attrs(), now));
             tx.put(path.into(), entry, None)?;
             let table = Arc::clone(&self.table);
@@ -344,7 +418,10 @@ fn name_key(key: &Key) -> Option<Key> {
 /// Attributes with a new ctime.
 fn changed(found: &Found, mut attrs: Attrs, now: crate::tree::Time) -> Attrs {
     let times = edit::times_of(&found.entry, found.stamp);
-    attrs.times = Some(Times { ctime: now, ..times });
+    attrs.times = Some(Times {
+        ctime: now,
+        ..times
+    });
     attrs
 }
 
@@ -355,12 +432,18 @@ fn check_name(name: &[u8]) -> Result<()> {
         }
         return Err(ViewError::NotPermitted {
             what: "this attribute".into(),
-            why: "attributes user.kfs.* other than type and keep only show what the store knows".into(),
+            why: "attributes user.kfs.* other than type and keep only show what the store knows"
+                .into(),
         });
     }
-    let known = [&b"user."[..], b"trusted.", b"security."].iter().any(|p| name.starts_with(p) && name.len() > p.len());
+    let known = [&b"user."[..], b"trusted.", b"security."]
+        .iter()
+        .any(|p| name.starts_with(p) && name.len() > p.len());
     if known || name == xattrs::ACCESS || name == xattrs::DEFAULT {
         return Ok(());
     }
-    Err(ViewError::NotSupported { what: "this attribute".into(), why: "its namespace is unknown".into() })
+    Err(ViewError::NotSupported {
+        what: "this attribute".into(),
+        why: "its namespace is unknown".into(),
+    })
 }
