@@ -1,8 +1,8 @@
 //! The command line: one file per command, and what the daemon behind a mount needs from the system.
 //!
-//! A command that works on a store makes a [`request`] of what it wants and hands it to whoever
-//! holds the store: the daemon of its mount ([`remote`]), or else this process, which connects the
-//! store for as long as it takes ([`access`]). Both answer it through [`execute`], so that a command
+//! A command that works on a store makes a `request` of what it wants and hands it to whoever
+//! holds the store: the daemon of its mount (`remote`), or else this process, which connects the
+//! store for as long as it takes (`access`). Both answer it through `execute`, so that a command
 //! does the same either way. Only this layer reads the environment, the arguments and the terminal.
 
 mod access;
