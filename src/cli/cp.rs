@@ -29,9 +29,12 @@ pub struct Cp {
 /// `STORE FROM TO`, or two paths inside a mount.
 #[derive(Debug, Args)]
 pub struct Targets {
-    /// STORE FROM TO, or two paths inside the same mount
-    #[arg(required = true, num_args = 2..=3, value_name = "STORE FROM TO")]
-    args: Vec<OsString>,
+    /// The store; not given with two paths inside the same mount
+    store: OsString,
+    /// What, as written in the mount
+    from: OsString,
+    /// Where to
+    to: Option<OsString>,
     /// Replace nothing
     #[arg(short, long)]
     no_replace: bool,
@@ -43,14 +46,14 @@ pub struct Targets {
 impl Targets {
     /// The store and the two paths in it.
     pub(super) fn paths(&self, verb: &str) -> Result<(Place, NamePath, NamePath), CliError> {
-        let (place, from, to, written) = match self.args.as_slice() {
-            [store, from, to] => {
+        let (place, from, to, written) = match (&self.store, &self.from, &self.to) {
+            (store, from, Some(to)) => {
                 let place = Place::parse(store)?;
                 let from = place.path.clone().join(NamePath::parse(from)?);
                 let path = place.path.clone().join(NamePath::parse(to)?);
                 (place, from, path, to)
             }
-            [from, to] => {
+            (from, to, None) => {
                 let (source, target) = (Place::parse(from)?, Place::parse(to)?);
                 match (&source.store, &target.store) {
                     (StoreAt::Mount(a), StoreAt::Mount(b)) if a.device == b.device => {
@@ -66,7 +69,6 @@ impl Targets {
                     }
                 }
             }
-            _ => return Err(CliError::usage(format!("write kfs {verb} STORE FROM TO"))),
         };
         let to = into(to, written, &from);
         if from.is_root() || to.is_root() {

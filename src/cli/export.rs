@@ -25,10 +25,13 @@ use super::progress::Progress;
 /// `/` as PATH is the whole store.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// STORE PATH FILE|DIR, where a path inside a mount may stand for STORE PATH; FILE `-` is
-    /// standard output
-    #[arg(required = true, num_args = 2..=3, value_name = "STORE PATH FILE|DIR")]
-    args: Vec<OsString>,
+    /// The store, or a path inside a mount that stands for STORE PATH
+    store: OsString,
+    /// What, as written in the mount
+    path: OsString,
+    /// The file or directory to write; FILE `-` is standard output
+    #[arg(value_name = "FILE|DIR")]
+    file: Option<OsString>,
     /// How to write it, as one file
     #[arg(long = "as", value_name = "NOTATION")]
     notation: Option<Notation>,
@@ -39,7 +42,8 @@ pub struct Export {
 
 impl Export {
     pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
-        let (place, target) = place_and_file(&self.args, "export")?;
+        let (place, target) =
+            place_and_file(&self.store, &self.path, self.file.as_deref(), "export")?;
         let to = Path::new(&target);
         let is_output = target.as_bytes() == b"-";
         let mut progress = Progress::new("exported");

@@ -39,7 +39,15 @@ pub(super) fn export_tree(
         is_root: geteuid().is_root(),
     };
     export.entry(from, to)?;
-    let written = File::open(to).and_then(|file| Ok(syncfs(&file)?));
+    // What a symbolic link leads to may be elsewhere, or nowhere.
+    let directory = if to.is_dir() {
+        to
+    } else {
+        to.parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+    };
+    let written = File::open(directory).and_then(|file| Ok(syncfs(&file)?));
     written.map_err(|e| at(to, e))
 }
 

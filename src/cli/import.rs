@@ -1,4 +1,4 @@
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -25,9 +25,13 @@ use crate::view::render::{TypeName, class};
 /// or the directory's content goes; `/` is the whole store.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// STORE PATH FILE|DIR, where a path inside a mount may stand for STORE PATH
-    #[arg(required = true, num_args = 2..=3, value_name = "STORE PATH FILE|DIR")]
-    args: Vec<OsString>,
+    /// The store, or a path inside a mount that stands for STORE PATH
+    store: OsString,
+    /// Where to, as written in the mount
+    path: OsString,
+    /// The file or directory; FILE `-` is standard input
+    #[arg(value_name = "FILE|DIR")]
+    file: Option<OsString>,
     /// How the file is written
     #[arg(long = "as", value_name = "NOTATION")]
     notation: Option<Notation>,
@@ -35,7 +39,8 @@ pub struct Import {
 
 impl Import {
     pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
-        let (place, source) = place_and_file(&self.args, "import")?;
+        let (place, source) =
+            place_and_file(&self.store, &self.path, self.file.as_deref(), "import")?;
         let from = Path::new(&source);
         let is_directory = source.as_bytes() != b"-"
             && fs::metadata(from)
@@ -95,22 +100,24 @@ fn put_one(
 }
 
 /// `STORE PATH FILE`, or a path inside a mount and the file.
-pub(super) fn place_and_file(args: &[OsString], verb: &str) -> Result<(Place, OsString), CliError> {
-    match args {
-        [store, path, file] => Ok((Place::with_path(store, Some(path))?, file.clone())),
-        [path, file] => {
-            let place = Place::parse(path)?;
-            if place.path.is_root() {
-                return Err(CliError::usage(format!(
-                    "{}: PATH is missing; write kfs {verb} STORE PATH {}, with / as PATH for the whole store",
-                    path.display(),
-                    file.display()
-                )));
-            }
-            Ok((place, file.clone()))
+pub(super) fn place_and_file(
+    store: &OsStr,
+    path: &OsStr,
+    file: Option<&OsStr>,
+    verb: &str,
+) -> Result<(Place, OsString), CliError> {
+    let Some(file) = file else {
+        let (place, file) = (Place::parse(store)?, path);
+        if place.path.is_root() {
+            return Err(CliError::usage(format!(
+                "{}: PATH is missing; write kfs {verb} STORE PATH {}, with / as PATH for the whole store",
+                store.display(),
+                file.display()
+            )));
         }
-        _ => Err(CliError::usage(format!("write kfs {verb} STORE PATH FILE"))),
-    }
+        return Ok((place, file.to_owned()));
+    };
+    Ok((Place::with_path(store, Some(path))?, file.to_owned()))
 }
 
 /// The notation that a file's name or content suggests.

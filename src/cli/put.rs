@@ -19,9 +19,14 @@ use crate::value::cbor;
 /// index after the last one appends. A VALUE that begins with a dash comes after `--`.
 #[derive(Debug, Args)]
 pub struct Put {
-    /// STORE PATH VALUE, where a path inside a mount may stand for STORE PATH; no VALUE with --file
-    #[arg(required = true, num_args = 1..=3, allow_negative_numbers = true, value_name = "STORE PATH VALUE")]
-    args: Vec<OsString>,
+    /// The store, or a path inside a mount that stands for STORE PATH
+    store: OsString,
+    /// Where, as written in the mount
+    #[arg(allow_negative_numbers = true)]
+    path: Option<OsString>,
+    /// The value; none with --file
+    #[arg(allow_negative_numbers = true)]
+    value: Option<OsString>,
     #[command(flatten)]
     input: Input,
     /// Only if there is nothing yet
@@ -32,18 +37,14 @@ pub struct Put {
 const SYNOPSIS: &str = "kfs put STORE PATH VALUE, or kfs put STORE PATH --file FILE";
 
 impl Put {
-    pub(super) fn run(mut self, _out: &mut Output) -> Result<(), CliError> {
-        let argument = match (&self.input.file, self.args.len()) {
-            (Some(_), _) | (None, ..=1) => None,
-            (None, _) => self.args.pop(),
+    pub(super) fn run(self, _out: &mut Output) -> Result<(), CliError> {
+        // The last argument is the value, unless it comes from a file.
+        let (path, argument) = match (self.path, self.value, &self.input.file) {
+            (path, None, Some(_)) => (path, None),
+            (path, Some(value), _) => (path, Some(value)),
+            (value, None, None) => (None, value),
         };
-        let mut args = self.args.iter();
-        let (Some(store), path, None) = (args.next(), args.next(), args.next()) else {
-            return Err(CliError::usage(format!(
-                "VALUE is given twice, as an argument and with --file; write {SYNOPSIS}"
-            )));
-        };
-        let place = Place::below_root(store, path.map(OsString::as_os_str), SYNOPSIS)?;
+        let place = Place::below_root(&self.store, path.as_deref(), SYNOPSIS)?;
         let value = self.input.value(argument.as_deref())?;
         let expect = if self.new {
             Expect::Absent

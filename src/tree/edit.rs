@@ -5,7 +5,7 @@ use super::error::TreeError;
 use super::map::Map;
 use super::pager::Pager;
 use super::time::Time;
-use crate::value::Key;
+use crate::value::{Key, Value};
 
 /// An entry with what it inherits.
 #[derive(Clone, Debug)]
@@ -22,7 +22,13 @@ pub fn find(root: &Entry, path: &[Key], pager: &Pager) -> Result<Option<Found>, 
     let mut entry = root.clone();
     let mut stamp = stamp_of(&entry, Time::default());
     for (depth, key) in path.iter().enumerate() {
-        let map = entry.children().ok_or(TreeError::ThroughScalar { depth })?;
+        let Some(map) = entry.children() else {
+            // In nil there is nothing; a write would make a map of it.
+            return match &entry.node {
+                Node::Scalar(value) if **value == Value::Nil => Ok(None),
+                _ => Err(TreeError::ThroughScalar { depth }),
+            };
+        };
         match map.get(key, pager)? {
             Some(child) => entry = child,
             None => return Ok(None),

@@ -1,0 +1,20 @@
+//! The command line on stores that are not mounted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
+
+mod cli {
+    mod documents;
+    mod edit;
+    mod entries;
+    mod exits;
+    mod harness;
+    mod lifecycle;
+    mod names;
+    mod trees;
+    mod values;
+}
