@@ -58,6 +58,17 @@
 //!   sequence number: it is unique as well, and known before the record is numbered.
 //! * An unread tag of foreign CBOR is kept as a tagged value `cbor/N`.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a failed test panics"
+    )
+)]
+
 pub mod backend;
 pub mod cli;
 pub mod codec;
