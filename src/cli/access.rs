@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, access, getegid, geteuid};
 use super::error::CliError;
 use super::execute::execute;
 use super::holder::Holder;
-use super::place::{Place, StoreAt};
+use super::place::{Place, StoreAt, location};
 use super::remote::Remote;
 use super::request::{Request, Response};
 use crate::fuse::EntryDefaults;
@@ -16,7 +16,7 @@ use crate::store::{ConnectOptions, Location, Store, StoreError};
 use crate::view::ViewOptions;
 
 /// How long to wait for another command, or for a daemon that starts or ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look again.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -46,7 +46,13 @@ impl Access {
     /// [`Store::connect`] if it cannot be connected.
     pub(super) fn open(place: &Place, purpose: Use) -> Result<Self, CliError> {
         match &place.store {
-            StoreAt::Mount(entry) => Ok(Self::Daemon(Remote::of_mount(entry)?)),
+            StoreAt::Mount(entry) => match (Remote::of_mount(entry), location(&entry.source)) {
+                // The mount of a daemon that was killed still names its store.
+                (Err(CliError::NotFound { .. }), Ok(location)) if Store::exists(&location) => {
+                    Self::to_location(&location, purpose)
+                }
+                (daemon, _) => Ok(Self::Daemon(daemon?)),
+            },
             StoreAt::Location(location) => Self::to_location(location, purpose),
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use uuid::Uuid;
 
+use super::access::PATIENCE;
 use super::beacon;
 use super::error::CliError;
 use super::output::Output;
@@ -62,8 +63,10 @@ impl Destroy {
 }
 
 fn id_of(location: &Location) -> Result<Uuid, CliError> {
+    // A daemon that was killed may still be about to let go.
     let options = ConnectOptions {
         read_only: true,
+        wait: PATIENCE,
         ..ConnectOptions::default()
     };
     let store = Store::connect(location, &options)?;

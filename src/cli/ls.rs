@@ -19,7 +19,7 @@ const PAGE: usize = 1000;
 
 /// List the entries of a store or of a map or vector in it.
 ///
-/// Names are those of the mount.
+/// Names are those of the mount, one to a line.
 #[derive(Debug, Args)]
 pub struct Ls {
     /// The store, or a path inside a mount
@@ -30,6 +30,9 @@ pub struct Ls {
     /// With type, size and time of the last write
     #[arg(short, long)]
     long: bool,
+    /// Mark maps and vectors with a slash after the name
+    #[arg(short = 'F', long)]
+    classify: bool,
     /// In the order of the store, as they come; otherwise sorted by name
     #[arg(short = 'U', long)]
     unsorted: bool,
@@ -89,7 +92,8 @@ impl Ls {
                 out.bytes(format!("{type_name:types$}  {size:>sizes$}  {time}  ").as_bytes())?;
             }
             out.name(&entry.name.0)?;
-            out.line("")?;
+            let mark = self.classify && entry.directory;
+            out.line(if mark { "/" } else { "" })?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::access::Access;
 use super::error::CliError;
 use super::request::{Request, Response, Status};
-use super::socket::{Client, connect, connect_at};
+use super::socket::{CallError, Client, connect, connect_at};
 use super::{beacon, place, places, wire};
 use crate::fuse::{MountEntry, mounts};
 use crate::store::Location;
@@ -27,10 +27,11 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// The daemon that holds a store; `None` if there is none.
+    /// The daemon that holds a store; `None` if there is none, or none any more: one that hangs up
+    /// before it says who it is was killed, and its lock goes with it.
     ///
     /// # Errors
-    /// [`CliError::Denied`] if it is somebody else's.
+    /// [`CliError::Denied`] if it is somebody else's, [`CliError::InUse`] if it does not answer.
     pub(super) fn of_location(location: &Location) -> Result<Option<Self>, CliError> {
         let connected = match location {
             Location::Memory(id) => connect(id),
@@ -41,8 +42,8 @@ impl Remote {
         };
         match connected {
             Ok(client) => {
-                let remote = Self::greet(client)?;
-                Ok(Some(remote).filter(|remote| remote.holds(location)))
+                let remote = Self::greet(client, || location.to_string())?;
+                Ok(remote.filter(|remote| remote.holds(location)))
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(CliError::Denied {
                 what: location.to_string(),
@@ -95,24 +96,44 @@ impl Remote {
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let sockets = places::all_sockets().into_iter();
         sockets.filter_map(|socket| {
-            connect_at(&socket)
-                .ok()
-                .and_then(|client| Self::greet(client).ok())
+            let client = connect_at(&socket).ok()?;
+            Self::greet(client, || socket.display().to_string()).ok()?
         })
     }
 
-    fn greet(mut client: Client) -> Result<Self, CliError> {
-        let unheard = |source| CliError::io("asking the daemon of the mount", source);
+    /// Asks a daemon who it is; `None` if it hangs up. `what` names it in errors.
+    fn greet(mut client: Client, what: impl Fn() -> String) -> Result<Option<Self>, CliError> {
+        let failed = |why: String| CliError::failed(what(), why);
+        let request = wire::request(&Request::Status)?;
         // One that is stopped must not stop everybody who looks for another.
-        client.wait_at_most(Some(GREETING)).map_err(unheard)?;
-        let status = exchange(&mut client, &Request::Status)?;
-        client.wait_at_most(None).map_err(unheard)?;
-        match status {
-            Response::Status(status) => Ok(Self {
+        let answer = client
+            .wait_at_most(Some(GREETING))
+            .map_err(CallError::Unsent)
+            .and_then(|()| client.call(&request))
+            .and_then(|answer| {
+                client.wait_at_most(None).map_err(CallError::Unanswered)?;
+                Ok(answer)
+            });
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_hang_up() => return Ok(None),
+            Err(error) if error.is_silence() => {
+                return Err(CliError::InUse {
+                    what: what(),
+                    why: format!(
+                        "its daemon has not answered for {} s; is it stopped? Its log may say why",
+                        GREETING.as_secs()
+                    ),
+                });
+            }
+            Err(error) => return Err(failed(format!("asking its daemon: {error}"))),
+        };
+        match wire::response(&answer)? {
+            Response::Status(status) => Ok(Some(Self {
                 client,
                 status: *status,
                 used: Instant::now(),
-            }),
+            })),
             _ => Err(Access::unexpected()),
         }
     }
@@ -137,28 +158,38 @@ impl Remote {
     /// Asks for something.
     ///
     /// # Errors
-    /// What the daemon says, or that it is gone.
+    /// What the daemon says, or that it is gone. Nothing is asked twice: what was sent may have been
+    /// done, and doing it again could undo what others did since.
     pub(super) fn call(&mut self, request: &Request) -> Result<Response, CliError> {
+        let message = wire::request(request)?;
         if self.used.elapsed() > FRESH {
-            self.client = connect(&self.status.id).map_err(|source| lost(&self.status, source))?;
+            self.client = connect(&self.status.id)
+                .map_err(|source| lost(&self.status, request, &CallError::Unsent(source)))?;
         }
-        let response = exchange(&mut self.client, request);
+        let answer = self
+            .client
+            .call(&message)
+            .map_err(|error| lost(&self.status, request, &error))?;
         self.used = Instant::now();
-        response
+        wire::response(&answer)
     }
 }
 
-fn exchange(client: &mut Client, request: &Request) -> Result<Response, CliError> {
-    let message = wire::request(request)?;
-    let answer = client
-        .call(&message)
-        .map_err(|source| CliError::io("asking the daemon of the mount", source))?;
-    wire::response(&answer)
-}
-
-fn lost(status: &Status, source: std::io::Error) -> CliError {
-    CliError::io(
-        format!("asking the daemon of the mount (process {})", status.pid),
-        source,
+/// The error for a request without an answer, with what is known of the outcome.
+fn lost(status: &Status, request: &Request, error: &CallError) -> CliError {
+    let then = match error {
+        CallError::Unanswered(_) if request.may_write() => {
+            "what it was asked to change may be changed or not: look before you repeat the command"
+        }
+        CallError::Unanswered(_) | CallError::Unsent(_) => {
+            "nothing was changed by this request; repeat the command"
+        }
+    };
+    CliError::failed(
+        status.location.clone(),
+        format!(
+            "its daemon (process {}) gave no answer: {error}; {then}",
+            status.pid
+        ),
     )
 }

@@ -94,6 +94,21 @@ pub enum Request {
     Files(FileRequest),
 }
 
+impl Request {
+    /// Whether the store may be another afterwards.
+    pub(super) fn may_write(&self) -> bool {
+        !matches!(
+            self,
+            Self::Status
+                | Self::List { .. }
+                | Self::Info { .. }
+                | Self::Get { .. }
+                | Self::GetKey { .. }
+                | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
+        )
+    }
+}
+
 /// What a write requires of the value that it replaces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Expect {

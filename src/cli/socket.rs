@@ -204,6 +204,40 @@ fn peer(stream: &UnixStream) -> io::Result<u32> {
 #[derive(Debug)]
 pub struct Client(UnixStream);
 
+/// A request that was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// It did not get through whole, so the daemon has done nothing.
+    #[error("{0}")]
+    Unsent(#[source] io::Error),
+    /// It was sent, and may have been done.
+    #[error("{0}")]
+    Unanswered(#[source] io::Error),
+}
+
+impl CallError {
+    /// Whether the daemon is ending, or has ended, rather than being slow or not understood.
+    #[must_use]
+    pub fn is_hang_up(&self) -> bool {
+        let (Self::Unsent(source) | Self::Unanswered(source)) = self;
+        matches!(
+            source.kind(),
+            ErrorKind::BrokenPipe
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::NotConnected
+                | ErrorKind::UnexpectedEof
+        )
+    }
+
+    /// Whether no answer came in time.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        let (Self::Unsent(source) | Self::Unanswered(source)) = self;
+        matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    }
+}
+
 /// Connects to the daemon that holds store `id`.
 ///
 /// # Errors
@@ -248,15 +282,13 @@ impl Client {
     /// their time.
     ///
     /// # Errors
-    /// [`ErrorKind::UnexpectedEof`] if the daemon ends or refuses; what the socket says.
-    pub fn call(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
-        frame::write(&mut self.0, request)?;
-        frame::read(&mut self.0)?.ok_or_else(|| {
-            io::Error::new(
-                ErrorKind::UnexpectedEof,
-                "the daemon hung up without an answer",
-            )
-        })
+    /// [`CallError`], which tells whether the request may have been done.
+    pub fn call(&mut self, request: &[u8]) -> Result<Vec<u8>, CallError> {
+        frame::write(&mut self.0, request).map_err(CallError::Unsent)?;
+        let hung_up = || io::Error::new(ErrorKind::UnexpectedEof, "it hung up");
+        frame::read(&mut self.0)
+            .and_then(|answer| answer.ok_or_else(hung_up))
+            .map_err(CallError::Unanswered)
     }
 }
 
@@ -331,8 +363,31 @@ mod tests {
         let (_server, path) = echo(&dir);
         let mut other = connect_at(&path).unwrap();
         let error = connect_at(&path).unwrap().call(b"panic").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        assert!(matches!(error, CallError::Unanswered(_)), "{error}");
+        assert!(error.is_hang_up(), "{error}");
         assert_eq!(other.call(b"b").unwrap(), b"b");
+    }
+
+    #[test]
+    fn a_daemon_that_is_gone_is_told_from_one_that_is_slow() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("sock")).unwrap();
+        let call = |patience| {
+            let mut client = connect_at(&dir.path().join("sock")).unwrap();
+            client.wait_at_most(Some(patience)).unwrap();
+            client.call(b"request").unwrap_err()
+        };
+        let error = call(Duration::from_millis(50));
+        assert!(error.is_silence() && !error.is_hang_up(), "{error}");
+        // As a process that is killed closes what it has not accepted.
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                drop(listener);
+            });
+            let error = call(Duration::from_secs(10));
+            assert!(error.is_hang_up() && !error.is_silence(), "{error}");
+        });
     }
 
     #[test]

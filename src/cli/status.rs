@@ -8,7 +8,7 @@ use super::access::{Access, Use};
 use super::error::CliError;
 use super::execute;
 use super::output::{Output, printable};
-use super::place::{Bytes, NamePath, Place};
+use super::place::{Bytes, NamePath, Place, StoreAt};
 use super::remote::Remote;
 use super::request::Status as Facts;
 use crate::fuse::mounts;
@@ -26,6 +26,10 @@ impl Status {
             return all(out);
         };
         let place = Place::parse(&store)?;
+        if let StoreAt::Mount(entry) = &place.store {
+            // That nobody serves it is what one wants to know of a mount.
+            return show(Remote::of_mount(entry)?.status(), out);
+        }
         let access = Access::open(
             &Place {
                 path: NamePath::default(),

@@ -173,9 +173,13 @@ fn clear_dead(path: &Path, fs_type: &str) -> Result<(), MountError> {
     Ok(())
 }
 
-/// "Transport endpoint is not connected": nobody serves the mount.
+/// Nobody serves the mount. Whoever asks while its daemon is ending, and still waits for an answer
+/// then, is told "connection aborted"; everybody after that, "transport endpoint is not connected".
 fn is_dead(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOTCONN)
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOTCONN | libc::ECONNABORTED)
+    )
 }
 
 /// The absolute path without symlinks, also of a dead mount.

@@ -111,7 +111,7 @@ impl Store {
                 (backend, Some(guard), *id)
             }
             Location::Embedded(dir) => {
-                if Embedded::exists(dir) {
+                if Embedded::exists(dir)? {
                     return Err(StoreError::Exists {
                         location: location.to_string(),
                     });
@@ -151,7 +151,7 @@ impl Store {
                 (backend, Some(guard))
             }
             Location::Embedded(dir) => {
-                if !Embedded::exists(dir) {
+                if !Embedded::exists(dir)? {
                     return Err(missing_or_other(dir, location));
                 }
                 let access = if options.read_only {
@@ -181,11 +181,12 @@ impl Store {
         Self::start(location, backend, guard, &header, options.read_only)
     }
 
-    /// Whether there is a store.
+    /// Whether there is a store. Where that cannot be found out, as without permission, the answer is
+    /// no, and [`Store::connect`] says why.
     pub fn exists(location: &Location) -> bool {
         match location {
             Location::Memory(id) => registry::exists(*id),
-            Location::Embedded(dir) => Embedded::exists(dir),
+            Location::Embedded(dir) => Embedded::exists(dir).unwrap_or(false),
         }
     }
 

@@ -54,7 +54,7 @@ fn blobs_are_there_after_reopening() {
 #[test]
 fn a_storage_is_made_once_and_opened_only_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(!Embedded::exists(dir.path()));
+    assert!(!Embedded::exists(dir.path()).unwrap());
     let missing = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO);
     assert!(
         matches!(missing, Err(BackendError::NotFound { .. })),
@@ -66,7 +66,7 @@ fn a_storage_is_made_once_and_opened_only_where_it_is() {
         "looking made something"
     );
     drop(create(&dir));
-    assert!(Embedded::exists(dir.path()));
+    assert!(Embedded::exists(dir.path()).unwrap());
     let again = Embedded::create(dir.path(), Duration::ZERO);
     assert!(
         matches!(again, Err(BackendError::Exists { .. })),

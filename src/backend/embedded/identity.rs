@@ -20,9 +20,15 @@ const IDENTITY_FILE: &str = "identity";
 
 const FORMAT: &str = "kfs engine 1";
 
-/// Whether `dir` has one.
-pub fn exists(dir: &Path) -> bool {
-    dir.join(IDENTITY_FILE).exists()
+/// Whether `dir` has one. That it cannot be looked at, as without permission, says neither.
+pub fn exists(dir: &Path) -> io::Result<bool> {
+    match fs::metadata(dir.join(IDENTITY_FILE)) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Writes one, durably.

@@ -85,9 +85,14 @@ struct Writing {
 
 impl Embedded {
     /// Whether `dir` holds a whole storage.
-    #[must_use]
-    pub fn exists(dir: &Path) -> bool {
-        identity::exists(&dir.join(ENGINE_DIR))
+    ///
+    /// # Errors
+    /// That it cannot be found out, as without permission.
+    pub fn exists(dir: &Path) -> Result<bool> {
+        let engine = dir.join(ENGINE_DIR);
+        identity::exists(&engine).map_err(|e| {
+            BackendError::io(Operation::Open, engine.as_os_str().as_encoded_bytes(), e)
+        })
     }
 
     /// The directories and files that belong to the storage in `dir`.
@@ -112,7 +117,7 @@ impl Embedded {
         };
         fs::create_dir_all(dir).map_err(failed)?;
         let lock = Lock::acquire(dir, Access::ReadWrite, wait)?;
-        if Self::exists(dir) {
+        if Self::exists(dir)? {
             return Err(BackendError::Exists {
                 path: dir.to_owned(),
             });
@@ -140,11 +145,11 @@ impl Embedded {
             path: dir.to_owned(),
             backend: NAME,
         };
-        if !Self::exists(dir) {
+        if !Self::exists(dir)? {
             return Err(missing());
         }
         let lock = Lock::acquire(dir, access, wait)?;
-        if !Self::exists(dir) {
+        if !Self::exists(dir)? {
             return Err(missing());
         }
         let engine = dir.join(ENGINE_DIR);
