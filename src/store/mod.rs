@@ -3,7 +3,7 @@
 //! [`Store::create`] and [`Store::connect`] give a handle; handles are cheap to clone and may be
 //! used from many threads. A write is a transaction ([`Store::transact`]): it reads versions, makes
 //! new ones, appends one record to the journal and publishes them; if another write came between, it
-//! runs again. Readers never wait for writers. In the background [folding](fold) writes the new
+//! runs again. Readers never wait for writers. In the background folding (`fold`) writes the new
 //! versions into pages and records.
 //!
 //! A write through the API is on disk when it returns, unless the handle is [`Store::unsynced`]: then

@@ -1,6 +1,6 @@
 //! Files and directories over a store.
 //!
-//! `table` holds the inodes that the kernel knows and where they are; an inode's [`Work`](work) is its
+//! `table` holds the inodes that the kernel knows and where they are; an inode's `Work` is its
 //! working copy, shared by all handles. `ops` has one file per family of operations. A name operation
 //! is one transaction of the store; it moves the inodes in the table within the commit, so both always
 //! agree. The view knows neither fuser nor error numbers.

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs what building, mounting and testing need on Debian, where this may be done.
+set -eu
+tools="fuse3 attr acl rsync jq vim ed perl python3 tar strace e2fsprogs moreutils util-linux procps sudo gcc libc6-dev"
+missing=""
+for tool in $tools; do
+    dpkg-query -W -f='${Status}' "$tool" 2>/dev/null | grep -q "install ok installed" || missing="$missing $tool"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "these packages are needed:$missing" >&2
+        echo "install them as root: apt-get install$missing" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q -o DPkg::Lock::Timeout=300
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
+fi
+# udev gives everybody /dev/fuse; in a container nobody has.
+if [ "$(id -u)" = 0 ] && [ -e /dev/fuse ]; then
+    chmod 666 /dev/fuse
+fi

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Everything that must hold before a change goes in: format, lints, documentation, tests.
+set -eu
+cd "$(dirname "$0")/.."
+scripts/install-tools.sh
+cargo fmt --check
+cargo clippy --all-targets --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+# Mounts are tested a few at a time: each test has daemons, editors and copies of its own.
+exec cargo test --locked "$@" -- --test-threads=4
