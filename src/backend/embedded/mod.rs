@@ -12,7 +12,40 @@
 //! table, in the background, and that part of the log is removed. Opening reads the log again.
 //!
 //! Everything on disk is checked before it is believed: the log by the journal's rules, the
-//! engine's blocks by its checksums, its manifest here before the engine sees it.
+//! engine's blocks by its checksums, its manifest here before the engine sees it. No call waits in
+//! the engine without a deadline, and none panics.
+//!
+//! # Why this engine
+//!
+//! 1 000 000 records of 200 bytes under random addresses, on 2 cores of a virtual machine that
+//! did other work too (median CPU time; best of three or four for the rest). In the pairings with
+//! a journal, records are acknowledged there and folded into the engine in groups of 4096, each
+//! made durable; all figures include the background work until it is idle.
+//!
+//! | | put/s | CPU µs, put | CPU µs, overwrite | put + sync /s | get/s | reopen after a kill | disk MB | memory MB |
+//! |---|---|---|---|---|---|---|---|---|
+//! | **this** | 108 k | 7.6 | 9.1 | 8.1 k | 107 k | 0.12 s | 277 | 42 |
+//! | a journal, then this | 169 k | 7.5 | 10 | 6.7 k | 132 k | 0.16 s | 287 | 41 |
+//! | fjall 3.1 | 97 k | 9.0 | 13 | 5.3 k | 140 k | 0.5 s | 430–660 | 65 |
+//! | a journal, then fjall | 154 k | 10 | 16 | 9.0 k | 128 k | 0.6 s | 484 | 53 |
+//! | a journal, then LMDB | 54 k | 13 | 17 | 8.4 k | 600 k | 0.2 s | 386 | 23, and 380 mapped |
+//!
+//! All kept every record. Blobs of 64 KiB: 580 MB/s in 40 MB of memory; fjall 540 MB/s in 100 MB.
+//!
+//! What decided was damage. One bit was flipped in a file of a closed storage, which was then
+//! opened and read from end to end:
+//!
+//! | | flips | noticed, or no difference | other content | blobs gone | process killed |
+//! |---|---|---|---|---|---|
+//! | **this**, small, all in the log | 4000 | 4000 | | | |
+//! | **this**, mostly in tables | 2500 | 2500 | | | |
+//! | fjall 3.1, small | 2000 | 1979 | 16 | 3 | 2 |
+//! | LMDB | 3000 | 1413 | 1457 | 106 | 24 |
+//!
+//! LMDB has no checksums, so a flipped bit in a branch page hides part of the tree. fjall is the
+//! same tree as here, but takes damage in the middle of its log for the log's end, so that every
+//! later write is gone without a word, and believes its manifest. A checksum in each blob would
+//! show the other content, but nothing above would notice the missing blobs.
 
 mod failure;
 mod identity;
