@@ -68,10 +68,8 @@ impl Daemon {
         let shown = self.point.display().to_string();
         let missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
         if self.point.symlink_metadata().is_err_and(|e| missing(&e)) {
-            return Err(CliError::not_found(
-                shown,
-                "no such directory to mount on; make it with mkdir",
-            ));
+            let why = format!("no such directory to mount on; mkdir {shown} first");
+            return Err(CliError::not_found(shown, why));
         }
         let point = super::place::absolute(&self.point);
         match &self.location {

@@ -208,9 +208,11 @@ impl Stage {
     }
 
     fn hand_over(&self, out: &mut Output) -> Result<(), CliError> {
-        let point = self.point.display();
+        let (point, directory) = (self.point.display(), self.directory.display());
         out.line(format!("\nThe store stays mounted: cd {point}"))?;
-        out.line(format!("It is gone with its mount: kfs umount {point}"))
+        out.line(format!(
+            "It is gone with its mount: kfs umount {point} && rm -r {directory}"
+        ))
     }
 
     /// Unmounts; the store goes with its process.

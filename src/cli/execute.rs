@@ -4,13 +4,26 @@ use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
 use super::{cp, files, get, info, ls, mv, put, rm, update};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Does what is asked.
 ///
 /// # Errors
 /// Why it was not done; nothing has changed then.
 pub fn execute(holder: &Holder, request: &Request) -> Result<Response, CliError> {
+    let store = holder.store();
+    let done = answer(holder, request);
+    done.map_err(|error| match error {
+        CliError::Store(StoreError::ReadOnly) => CliError::Denied {
+            what: store.location().to_string(),
+            why: "open for reading only; to change it, unmount it and mount it without -o ro"
+                .to_owned(),
+        },
+        error => error,
+    })
+}
+
+fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
     let store = holder.store();
     match request {
         Request::Status => Ok(Response::Status(Box::new(status(store)))),

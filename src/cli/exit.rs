@@ -121,9 +121,8 @@ fn store(error: &StoreError) -> Exit {
     match error {
         StoreError::Missing { .. }
         | StoreError::NotAStore { .. }
-        | StoreError::BadLocation { .. }
         | StoreError::NothingThere { .. } => Exit::NotFound,
-        StoreError::EmptyPath => Exit::Usage,
+        StoreError::BadLocation { .. } | StoreError::EmptyPath => Exit::Usage,
         StoreError::Exists { .. }
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }
@@ -259,7 +258,8 @@ fn system(error: &io::Error) -> Exit {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Denied,
         io::ErrorKind::AlreadyExists
         | io::ErrorKind::DirectoryNotEmpty
-        | io::ErrorKind::IsADirectory => Exit::Refused,
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory => Exit::Refused,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Exit::NoSpace,
         io::ErrorKind::ResourceBusy => Exit::InUse,
         io::ErrorKind::InvalidInput => Exit::Usage,

@@ -193,3 +193,70 @@ fn lost(status: &Status, request: &Request, error: &CallError) -> CliError {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::thread;
+
+    use super::*;
+    use crate::cli::frame;
+    use crate::cli::place::{Bytes, NamePath};
+    use crate::cli::request::Expect;
+
+    /// Connects to a daemon that behaves so.
+    fn daemon(life: impl FnOnce(UnixStream) + Send + 'static) -> Client {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        thread::spawn(move || life(listener.accept().unwrap().0));
+        connect_at(&socket).unwrap()
+    }
+
+    fn greet(client: Client) -> Option<Remote> {
+        Remote::greet(client, || "/store".to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_daemon_that_dies_before_it_says_who_it_is_is_none() {
+        assert!(greet(daemon(drop)).is_none());
+        assert!(greet(daemon(|mut stream| drop(frame::read(&mut stream)))).is_none());
+    }
+
+    /// What a request fails with that a daemon takes in and dies of.
+    fn fatal(request: &Request) -> String {
+        let client = daemon(|mut stream| {
+            let question = frame::read(&mut stream).unwrap().unwrap();
+            let status = Status {
+                location: "/store".to_owned(),
+                id: uuid::Uuid::new_v4(),
+                pid: 4711,
+                mountpoint: None,
+                read_only: false,
+                seq: 1,
+                version: String::new(),
+            };
+            let status = Response::Status(Box::new(status));
+            let answer = wire::answer(&question, |_| Ok(status));
+            frame::write(&mut stream, &answer).unwrap();
+            frame::read(&mut stream).unwrap().unwrap();
+        });
+        let mut remote = greet(client).unwrap();
+        remote.call(request).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn of_a_change_without_an_answer_nobody_says_that_it_was_or_was_not_made() {
+        let path = NamePath(vec![Bytes(b"a".to_vec())]);
+        let message = fatal(&Request::Put {
+            path: path.clone(),
+            value: Bytes(vec![1]),
+            expect: Expect::Any,
+        });
+        for part in ["/store", "4711", "changed or not", "look before"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let message = fatal(&Request::Get { path });
+        assert!(message.contains("nothing was changed"), "{message}");
+    }
+}

@@ -16,7 +16,7 @@ pub enum MountError {
         source: io::Error,
     },
     /// The mountpoint is no directory.
-    #[error("mountpoint {} is no directory", point.display())]
+    #[error("mountpoint {} is no directory; mount on an empty one", point.display())]
     NotDirectory {
         /// As given.
         point: PathBuf,
@@ -28,7 +28,7 @@ pub enum MountError {
         point: PathBuf,
     },
     /// A store is mounted there, and served.
-    #[error("{} is already mounted at {}", mounted.display(), point.display())]
+    #[error("{} is already mounted at {}; unmount it first, or mount elsewhere", mounted.display(), point.display())]
     AlreadyMounted {
         /// The mountpoint.
         point: PathBuf,

@@ -126,6 +126,9 @@ fn varied_store() -> Mount {
         m.write(name, bytes);
         raw::set_xattr(&m.path(name), "user.kfs.type", b"bytes", 0).unwrap();
     }
+    // An integer by declaration that is text for now.
+    m.put("files/later", "42");
+    m.write("files/later", "forty-two\n");
     // rsync compares the times of what is no file by the second, and sees no need to set one that
     // was made in the second in which it is copied.
     m.sh("find . -depth ! -type f -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +");

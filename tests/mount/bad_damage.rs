@@ -313,24 +313,24 @@ fn a_store_of_another_format_is_refused_and_left_alone() {
         t.command(
             &format!("{word}: get"),
             &get,
-            Exit::Failure,
+            Exit::Unsupported,
             &["store", &number],
         );
         let put = m.kfs("put", "doc", &["1"]);
         t.command(
             &format!("{word}: put"),
             &put,
-            Exit::Failure,
+            Exit::Unsupported,
             &["store", &number],
         );
         t.command(
             &format!("{word}: mount"),
             &m.try_mount(),
-            Exit::Failure,
+            Exit::Unsupported,
             &["store", &number],
         );
         let init = m.sandbox.kfs(["init".as_ref(), m.store().as_os_str()]);
-        t.command(&format!("{word}: init"), &init, Exit::Failure, &["store"]);
+        t.command(&format!("{word}: init"), &init, Exit::Refused, &["store"]);
         t.fact(word, engine::blobs(m.store()) == before, "is left alone");
         engine::set_format(m.store(), |_| format);
         t.fact(word, m.get("doc") == edn("{:a 1}"), "is there again");

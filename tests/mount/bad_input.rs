@@ -83,74 +83,106 @@ fn stores(m: &Mount, t: &mut Table) {
     fs::write(foreign.join("kfs.lock"), "what is this").unwrap();
     fs::write(m.sandbox.path("file"), "x").unwrap();
     let mem_id = format!("mem:{OTHER_ID}");
-    let failures: &[(&str, &[&str], &[&str])] = &[
+    let failures: &[(Exit, &str, &[&str], &[&str])] = &[
         (
+            Exit::NotFound,
             "no such store",
             &["get", "T/none", "a"],
             &["none", "kfs init"],
         ),
         (
+            Exit::NotFound,
             "an empty directory",
             &["get", "T/empty", "a"],
             &["empty", "no store", "kfs init"],
         ),
         (
+            Exit::NotFound,
             "a directory of other things",
             &["get", "T/foreign", "a"],
             &["foreign", "no store"],
         ),
-        ("a file", &["get", "T/file", "a"], &["file", "directory"]),
         (
+            Exit::NotFound,
+            "a file",
+            &["get", "T/file", "a"],
+            &["file", "directory"],
+        ),
+        (
+            Exit::NotFound,
             "put does not make a store",
             &["put", "T/empty", "a", "1"],
             &["empty", "kfs init"],
         ),
         (
+            Exit::Refused,
             "init where a store is",
             &["init", "S"],
             &["store", "already"],
         ),
         (
+            Exit::Refused,
             "init among other things",
             &["init", "T/foreign"],
             &["foreign", "empty"],
         ),
         (
+            Exit::Refused,
             "init over a file",
             &["init", "T/file"],
             &["file", "directory"],
         ),
-        ("init below a file", &["init", "T/file/store"], &["file"]),
         (
+            Exit::Refused,
+            "init below a file",
+            &["init", "T/file/store"],
+            &["file"],
+        ),
+        (
+            Exit::Usage,
             "a scheme that is none",
             &["get", "gopher:abc", "a"],
             &["gopher", "mem"],
         ),
         (
+            Exit::Usage,
             "mem: without an id",
             &["get", "mem:nonsense", "a"],
             &["nonsense", "uuid"],
         ),
         (
+            Exit::NotFound,
             "mem: of another process",
             &["get", &mem_id, "a"],
             &[OTHER_ID, "process"],
         ),
-        ("status of no store", &["status", "T/none"], &["none"]),
-        ("destroy without an id", &["destroy", "S"], &["--id"]),
         (
+            Exit::NotFound,
+            "status of no store",
+            &["status", "T/none"],
+            &["none"],
+        ),
+        (
+            Exit::Refused,
+            "destroy without an id",
+            &["destroy", "S"],
+            &["--id"],
+        ),
+        (
+            Exit::Refused,
             "destroy with a wrong id",
             &["destroy", "S", "--id", OTHER_ID],
             &[OTHER_ID],
         ),
         (
+            Exit::NotFound,
             "destroy of other things",
             &["destroy", "T/foreign", "--id", OTHER_ID],
             &["foreign"],
         ),
     ];
-    for (name, args, words) in failures {
-        t.command(name, &kfs(m, args), Exit::Failure, words);
+    for (exit, name, args, words) in failures {
+        t.command(name, &kfs(m, args), *exit, words);
     }
     let kept = fs::read_to_string(foreign.join("thesis.txt")).unwrap_or_default();
     t.fact("other things", kept == "irreplaceable", "are untouched");
@@ -171,143 +203,208 @@ fn documents(m: &Mount, t: &mut Table) {
     fs::write(m.sandbox.path("deep"), "[".repeat(5000) + &"]".repeat(5000)).unwrap();
     fs::write(m.sandbox.path("open"), "[".repeat(200_000)).unwrap();
     fs::write(m.sandbox.path("lines"), "{:a 1\n :b [1\n    }\n").unwrap();
-    let failures: &[(&str, &[&str], &[&str])] = &[
-        ("a key that is not there", &["get", "S", "none"], &["none"]),
+    let failures: &[(Exit, &str, &[&str], &[&str])] = &[
         (
+            Exit::NotFound,
+            "a key that is not there",
+            &["get", "S", "none"],
+            &["none"],
+        ),
+        (
+            Exit::NotFound,
             "a path that is not there",
             &["get", "S", "doc/:m/:none"],
             &["doc/:m/:none"],
         ),
         (
+            Exit::Refused,
             "get through a scalar",
             &["get", "S", "doc/:n/:x"],
             &["doc/:n", "int"],
         ),
         (
+            Exit::Refused,
             "put through a scalar",
             &["put", "S", "doc/:n/:x", "1"],
             &["doc/:n", "int"],
         ),
         (
+            Exit::Refused,
             "rm through a scalar",
             &["rm", "S", "doc/:n/:x"],
             &["doc/:n", "int"],
         ),
         (
+            Exit::Refused,
             "an index past the end",
             &["put", "S", "doc/:v/7", "1"],
             &["doc/:v", "7", "2"],
         ),
         (
+            Exit::Refused,
             "a name in a vector",
             &["put", "S", "doc/:v/name", "1"],
             &["doc/:v", "name", "index"],
         ),
         (
+            Exit::Invalid,
             "a map that is not closed",
             &["put", "S", "doc", "{:a 1"],
             &["1:", "{"],
         ),
         (
+            Exit::Invalid,
             "the wrong bracket",
             &["put", "S", "doc", "--file", "T/lines"],
             &["lines", "3:5", "}"],
         ),
-        ("a second value", &["put", "S", "doc", "1 2"], &["1:3"]),
-        ("no value at all", &["put", "S", "doc", " "], &["value"]),
-        ("half a pair", &["put", "S", "doc", "{:a 1 :b}"], &["1:"]),
         (
+            Exit::Invalid,
+            "a second value",
+            &["put", "S", "doc", "1 2"],
+            &["1:3"],
+        ),
+        (
+            Exit::Invalid,
+            "no value at all",
+            &["put", "S", "doc", " "],
+            &["value"],
+        ),
+        (
+            Exit::Invalid,
+            "half a pair",
+            &["put", "S", "doc", "{:a 1 :b}"],
+            &["1:"],
+        ),
+        (
+            Exit::Invalid,
             "a key twice",
             &["put", "S", "doc", "{:a 1 :a 2}"],
             &["1:", ":a"],
         ),
-        ("an element twice", &["put", "S", "doc", "#{1 1}"], &["1:"]),
         (
+            Exit::Invalid,
+            "an element twice",
+            &["put", "S", "doc", "#{1 1}"],
+            &["1:"],
+        ),
+        (
+            Exit::Invalid,
             "a number that is none",
             &["put", "S", "doc", "12x"],
             &["1:", "12x"],
         ),
         (
+            Exit::Invalid,
             "no tagged value",
             &["put", "S", "doc", "#uuid \"nonsense\""],
             &["uuid", "nonsense"],
         ),
         (
+            Exit::Invalid,
             "an escape that is none",
             &["put", "S", "doc", r#""a\q""#],
             &["1:", "q"],
         ),
         (
+            Exit::Invalid,
             "bad JSON",
             &["put", "S", "doc", "{\"a\": }", "--as", "json"],
             &["1:7"],
         ),
         (
+            Exit::Invalid,
             "too deep",
             &["put", "S", "doc", "--file", "T/deep"],
             &["deep", "1"],
         ),
         (
+            Exit::Invalid,
             "far too deep",
             &["put", "S", "doc", "--file", "T/open"],
             &["deep", "1"],
         ),
         (
+            Exit::Invalid,
             "no UTF-8",
             &["put", "S", "doc", "--file", "T/latin1", "--as", "text"],
             &["latin1", "utf-8"],
         ),
         (
+            Exit::NotFound,
             "no such file",
             &["put", "S", "doc", "--file", "T/nowhere"],
             &["nowhere", "no such file"],
         ),
         (
+            Exit::Refused,
             "a directory as a file",
             &["put", "S", "doc", "--file", "T/home"],
             &["home", "directory"],
         ),
         (
+            Exit::Refused,
             "an int as text",
             &["get", "S", "doc/:n", "--as", "text"],
             &["doc/:n", "int", "--as"],
         ),
         (
+            Exit::Refused,
             "a map as bytes",
             &["get", "S", "doc/:m", "--as", "bytes"],
             &["doc/:m", "map", "--as"],
         ),
-        ("rm of what is not there", &["rm", "S", "none"], &["none"]),
-        ("rm of everything", &["rm", "S", ""], &["destroy"]),
         (
+            Exit::NotFound,
+            "rm of what is not there",
+            &["rm", "S", "none"],
+            &["none"],
+        ),
+        (
+            Exit::Refused,
+            "rm of everything",
+            &["rm", "S", ""],
+            &["destroy"],
+        ),
+        (
+            Exit::NotFound,
             "mv of what is not there",
             &["mv", "S", "none", "a"],
             &["none"],
         ),
         (
+            Exit::Refused,
             "mv into itself",
             &["mv", "S", "doc", "doc/:m/:y"],
             &["doc", "itself"],
         ),
         (
+            Exit::NotFound,
             "cp of what is not there",
             &["cp", "S", "none", "a"],
             &["none"],
         ),
         (
+            Exit::NotFound,
             "import of what is not there",
             &["import", "S", "a", "T/nowhere"],
             &["nowhere"],
         ),
         (
+            Exit::NotFound,
             "info of what is not there",
             &["info", "S", "none"],
             &["none"],
         ),
-        ("ls of what is not there", &["ls", "S", "none"], &["none"]),
+        (
+            Exit::NotFound,
+            "ls of what is not there",
+            &["ls", "S", "none"],
+            &["none"],
+        ),
     ];
-    for (name, args, words) in failures {
-        t.command(name, &kfs(m, args), Exit::Failure, words);
+    for (exit, name, args, words) in failures {
+        t.command(name, &kfs(m, args), *exit, words);
     }
     let edit = m.sandbox.sh_in(
         Path::new("/"),
@@ -316,7 +413,7 @@ fn documents(m: &Mount, t: &mut Table) {
     t.command(
         "an editor that fails",
         &edit,
-        Exit::Failure,
+        Exit::Failed,
         &["false", "unchanged"],
     );
 }
@@ -384,7 +481,7 @@ fn a_destroyed_store_is_gone_and_a_mounted_one_is_not_destroyed() {
     t.command(
         "destroy while mounted",
         &output,
-        Exit::Failure,
+        Exit::InUse,
         &[mountpoint, "kfs umount"],
     );
     m.remount();
@@ -394,7 +491,7 @@ fn a_destroyed_store_is_gone_and_a_mounted_one_is_not_destroyed() {
     t.command(
         "get after it",
         &kfs(&m, &["get", "S", "doc"]),
-        Exit::Failure,
+        Exit::NotFound,
         &["kfs init"],
     );
     kfs(&m, &["init", "S", "--id", &id]).ok();

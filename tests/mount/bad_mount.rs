@@ -39,13 +39,12 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
             detach(&m.sandbox.path("mnt"));
         };
     let (store, dir) = (m.store(), m.dir());
-    let failure = Exit::Failure;
     refused(
         "no mountpoint",
         store,
         &beside("none"),
         &[],
-        failure,
+        Exit::NotFound,
         &["none", "mkdir"],
     );
     refused(
@@ -53,7 +52,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         store,
         &beside("file"),
         &[],
-        failure,
+        Exit::Refused,
         &["file", "directory"],
     );
     refused(
@@ -61,7 +60,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         store,
         &beside("full"),
         &[],
-        failure,
+        Exit::Refused,
         &["full", "empty"],
     );
     refused(
@@ -69,7 +68,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         store,
         busy,
         &[],
-        failure,
+        Exit::InUse,
         &[busy.to_str().unwrap(), "mounted"],
     );
     refused(
@@ -77,7 +76,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         &beside("nowhere"),
         dir,
         &[],
-        failure,
+        Exit::NotFound,
         &["nowhere", "kfs init"],
     );
     refused(
@@ -85,7 +84,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         &beside("home"),
         dir,
         &[],
-        failure,
+        Exit::NotFound,
         &["home", "no store"],
     );
     refused(
@@ -93,7 +92,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         second.store(),
         dir,
         &[],
-        failure,
+        Exit::InUse,
         &[&holder, "mounted"],
     );
     refused(
@@ -101,7 +100,7 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
         store,
         store,
         &[],
-        failure,
+        Exit::Refused,
         &["store", "itself"],
     );
     refused(
@@ -132,14 +131,14 @@ fn a_mount_that_cannot_be_made_says_why_and_leaves_nothing_behind() {
     t.command(
         "umount of what is no mount",
         &m.sandbox.kfs(["umount".as_ref(), dir.as_os_str()]),
-        failure,
+        Exit::NotFound,
         &[dir.to_str().unwrap(), "not"],
     );
     t.command(
         "umount of what is not there",
         &m.sandbox
             .kfs(["umount".as_ref(), beside("none").as_os_str()]),
-        failure,
+        Exit::NotFound,
         &["none"],
     );
     assert_eq!(second.read("f"), b"x");
@@ -311,13 +310,13 @@ fn a_store_on_a_read_only_disk_says_what_to_do() {
     t.command(
         "put",
         &m.kfs("put", "doc", &["2"]),
-        Exit::Failure,
+        Exit::Denied,
         &["store", "read-only"],
     );
     t.command(
         "mount",
         &m.try_mount(),
-        Exit::Failure,
+        Exit::Denied,
         &["store", "read-only", "-o ro"],
     );
     m.set_options("ro");

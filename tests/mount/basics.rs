@@ -98,6 +98,7 @@ fn every_verb_acts_on_a_mounted_store_and_on_one_that_is_not() {
             test "$(kfs get "$S" d/:b/2)" = 3
             if kfs get "$S" c; then exit 1; fi
             kfs ls "$S" | grep -x d
+            kfs ls -F "$S" | grep -x d/
             kfs ls "$S" d | grep -x :b
             kfs info "$S" d --json | grep last-write
             printf 'a\0b' | kfs put "$S" raw --file - --as bytes
@@ -107,9 +108,10 @@ fn every_verb_acts_on_a_mounted_store_and_on_one_that_is_not() {
             EDITOR="sed -i s/1/9/" kfs edit "$S" doc/k
             test "$(kfs get "$S" doc/k/0)" = 9
             kfs status "$S" --json | grep pid
-            kfs rm "$S" d
+            if kfs rm "$S" d; then exit 1; fi
+            kfs rm -r "$S" d
             kfs rm "$S" raw
-            kfs rm "$S" doc
+            kfs rm -r "$S" doc
             if kfs get "$S" d; then exit 1; fi
         "#);
         assert_eq!(m.get("a"), edn("{:b [1 2 3]}"));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use konserve_fs::store::{CreateOptions, Location, Store};
 use konserve_fs::value::{Key, Value};
+use nix::sys::signal::{Signal, kill};
 
 use crate::harness::{KFS, Mount, Sandbox, detach, edn, is_mounted, run};
 
@@ -139,6 +140,30 @@ fn after_the_holder_was_killed_the_command_line_just_works() {
     assert!(!is_mounted(m.dir()), "a dead mount must be removable");
     m.mount();
     assert_eq!(m.sh("cat n"), "43");
+}
+
+#[test]
+fn commands_wait_for_a_holder_that_is_being_killed() {
+    let m = Mount::new();
+    m.write("ballast", vec![1; 4 << 20]);
+    for round in 0..12 {
+        let number = format!("{round}");
+        m.put("n", &number);
+        // Nobody waits for its end: its socket may still be there, and its lock is.
+        kill(m.pid(), Signal::SIGKILL).unwrap();
+        match round % 4 {
+            0 => assert_eq!(m.get("n"), edn(&number)),
+            1 => m.put("m", &number),
+            2 => {
+                let path = m.path("n");
+                let output = m.sandbox.kfs(["get".as_ref(), path.as_os_str()]).ok();
+                assert_eq!(output.text(), number, "a path in the dead mount");
+            }
+            _ => {}
+        }
+        m.mount();
+        assert_eq!(m.read("n"), format!("{number}\n").as_bytes());
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ const LOOK: &str = r#"
     true >> f; true <> f
     python3 -c 'open("doc/:a", "r+").close()'
     vim -N -u NONE -i NONE -n -es -R -c q f
-    cd doc/:b; ls -l; cd ..
+    (cd doc/:b; ls -l)
     kfs ls "$S"; kfs get "$S" doc; kfs info "$S" doc; kfs status "$S"; kfs export "$S" doc "$T/doc.edn"
     sync f; sync .
 "#;

@@ -18,6 +18,7 @@ mod bad_damage;
 mod bad_input;
 mod bad_mount;
 mod basics;
+mod commands;
 mod concurrency;
 mod crash;
 mod engine;

@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 
 use crate::harness::Output;
 
-/// How a command must end.
-#[derive(Clone, Copy, Debug)]
+/// How a command must end: the table of exit codes in `kfs --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 2: the command line itself is wrong.
-    Usage,
-    /// Any other: the command line is right, and it cannot be done.
-    Failure,
+    Failed = 1,
+    Usage = 2,
+    NotFound = 3,
+    Refused = 4,
+    InUse = 5,
+    Denied = 8,
+    Unsupported = 9,
+    Invalid = 10,
 }
 
 /// Whether a message in lower case holds a word. A place like `3:5`, or `3:` for any column, may
@@ -45,10 +49,6 @@ impl Table {
     /// A command that must fail with an exit code, and whose message must hold all `words` in any
     /// case: the thing, the place, the remedy.
     pub fn command(&mut self, name: &str, output: &Output, exit: Exit, words: &[&str]) {
-        let right_code = match exit {
-            Exit::Usage => output.code == 2,
-            Exit::Failure => matches!(output.code, 1 | 3..=10),
-        };
         let says = output.errors();
         let lower = says.to_lowercase();
         let missing: Vec<&str> = words
@@ -57,15 +57,16 @@ impl Table {
             .copied()
             .collect();
         let told_twice = says.contains("panicked") || says.contains("RUST_BACKTRACE");
-        let good = right_code && missing.is_empty() && !told_twice;
+        let good = output.code == exit as i32 && missing.is_empty() && !told_twice;
         self.row(
             name,
             good,
             &format!("exit {}: {}", output.code, says.trim()),
         );
         if !good {
-            self.wrong
-                .push(format!("{name}: wants {exit:?} and {missing:?}\n{output}"));
+            self.wrong.push(format!(
+                "{name}: wants exit {exit:?} and {missing:?}\n{output}"
+            ));
         }
     }
 

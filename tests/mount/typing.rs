@@ -27,7 +27,7 @@ fn a_type_is_listed_when_the_bytes_alone_would_give_another() {
     ] {
         m.put("x", value);
         assert_eq!(listed("x"), is_listed, "{value}");
-        m.kfs::<&str>("rm", "x", &[]).ok();
+        m.kfs("rm", "x", &["-r"]).ok();
     }
     m.write("x", b"\xff\xfe");
     assert!(!listed("x"), "bytes that are no text");
@@ -89,6 +89,9 @@ fn a_strict_mount_refuses_what_does_not_parse_and_keeps_the_value() {
         errno(fs::rename(m.path("t"), m.path("doc/:n"))),
         Some(libc::EINVAL)
     );
+    let typed = raw::set_xattr(&m.path("t"), "user.kfs.type", b"int", 0);
+    assert_eq!(errno(typed), Some(libc::EINVAL));
+    assert_eq!(m.get("t"), edn(r#""one""#));
     assert_eq!(m.get("doc"), edn("{:n 1}"));
     save("n", "43\n").unwrap();
     assert_eq!(m.get("n"), edn("43"));
@@ -125,11 +128,18 @@ fn setting_the_type_reads_the_content_again_as_that_type() {
     let m = Mount::new();
     m.write("n", "42\n");
     assert_eq!(m.get("n"), edn(r#""42""#));
+    let set = |kind: &str| raw::set_xattr(&m.path("n"), "user.kfs.type", kind.as_bytes(), 0);
     for (kind, value) in [("int", "42"), ("float", "42.0"), ("text", r#""42""#)] {
-        raw::set_xattr(&m.path("n"), "user.kfs.type", kind.as_bytes(), 0).unwrap();
+        set(kind).unwrap();
         assert_eq!(m.get("n"), edn(value));
         assert_eq!(m.read("n"), b"42\n");
     }
+    // As for content that is written: text for now, and a keyword once it is one.
+    set("keyword").unwrap();
+    assert_eq!(m.get("n"), edn(r#""42""#));
+    m.write("n", ":kw\n");
+    assert_eq!(m.get("n"), edn(":kw"));
+    m.write("n", "42\n");
     m.remount();
     assert_eq!(m.get("n"), edn(r#""42""#));
 }

@@ -33,7 +33,7 @@ fn the_mount_shows_a_change_through_the_api_at_once() {
     m.kfs("mv", "doc/:a", &["doc/:z"]).ok();
     assert_eq!(m.read("doc/:z"), b"1000\n");
     assert!(!m.path("doc/:a").exists());
-    m.kfs::<&str>("rm", "top", &[]).ok();
+    m.kfs("rm", "top", &["-r"]).ok();
     assert_eq!(m.names(""), ["doc"]);
 }
 
