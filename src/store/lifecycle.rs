@@ -137,7 +137,13 @@ impl Store {
         let deadline = Deadline::after(PATIENCE);
         backend.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
         backend.sync(deadline)?;
-        Self::start(location, backend, guard, &header, &ConnectOptions::default())
+        Self::start(
+            location,
+            backend,
+            guard,
+            &header,
+            &ConnectOptions::default(),
+        )
     }
 
     /// Connects to a store.
