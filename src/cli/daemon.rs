@@ -119,6 +119,7 @@ impl Daemon {
         let options = ConnectOptions {
             read_only: self.options.read_only,
             wait: HANDOVER,
+            cache: self.options.cache,
             ..ConnectOptions::default()
         };
         match Store::connect(&self.location, &options) {

@@ -15,18 +15,38 @@ use super::signals::StopSignals;
 use super::{log, notify};
 use crate::fuse::MountOptions;
 
+/// What `-o` takes, with the defaults in front of what changes them.
+const OPTIONS: &str = "\
+Options of -o, separated by commas; of two that contradict each other the later one counts:
+  rw, ro                the mount can be written, or not
+  allow_other           everybody may use the mount; allow_root: its user and root (default: its user)
+  default_permissions   the kernel checks modes and owners; no_default_permissions: nobody does
+  uid=N gid=N           owner of entries that have none (default: who mounts)
+  umask=OCTAL           permissions withheld from entries that have none (022); fmask=, dmask= for
+                        files and directories alone
+  strict                content that does not parse as its declared type is refused (default: text for
+                        the time being)
+  infer                 new files get the type that their content prints as (default: text or bytes)
+  nosuid, suid  nodev, dev  exec, noexec  noatime   as mount(8)
+  fsname=NAME           what is shown as mounted (default: the store); subtype=NAME: the type fuse.NAME
+  nonempty              the directory may have entries, which the mount hides
+  threads=N             operations under way at once
+  cache=BYTES           memory for decoded pages and documents, with K, M or G (32M)
+  writeback             the kernel collects writes: random small ones get faster, new files slower
+Those of /etc/fstab that are for others are accepted: auto noauto user _netdev nofail x-… and so on.";
+
 /// Mount a store on a directory.
 ///
 /// Returns when it is mounted; a process in the background serves it until `kfs umount`. `mem:` as
 /// the store is a new one in memory, gone with the mount.
 #[derive(Debug, Args)]
+#[command(after_help = OPTIONS)]
 pub struct Mount {
     /// The store
     store: OsString,
     /// The directory, which should be empty
     dir: PathBuf,
-    /// Options, separated by commas: ro, allow_other, uid=N, umask=OCTAL, strict, infer, …; a wrong one
-    /// lists them all
+    /// Options of the mount, separated by commas: see below
     #[arg(short, long, value_name = "OPTIONS")]
     options: Vec<String>,
     /// Stay in the foreground until it is unmounted

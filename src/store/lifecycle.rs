@@ -25,10 +25,8 @@ use crate::value::Key;
 
 /// The directory of the journal within an embedded store.
 const JOURNAL: &str = "journal";
-/// Bytes of decoded pages kept.
-const PAGE_CACHE: u64 = 24 << 20;
-/// Bytes of documents kept.
-const DOC_CACHE: u64 = 8 << 20;
+/// Bytes of decoded pages and documents kept, unless told otherwise.
+const CACHE: u64 = 32 << 20;
 
 /// How a store is made.
 #[derive(Clone, Debug)]
@@ -57,6 +55,8 @@ pub struct ConnectOptions {
     pub read_only: bool,
     /// How long to wait for a holder that is shutting down.
     pub wait: Duration,
+    /// Bytes of decoded pages and documents to keep in memory; 32 MiB if not given.
+    pub cache: Option<u64>,
 }
 
 impl Default for ConnectOptions {
@@ -65,6 +65,7 @@ impl Default for ConnectOptions {
             id: None,
             read_only: false,
             wait: Duration::ZERO,
+            cache: None,
         }
     }
 }
@@ -136,7 +137,13 @@ impl Store {
         let deadline = Deadline::after(PATIENCE);
         backend.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
         backend.sync(deadline)?;
-        Self::start(location, backend, guard, &header, false)
+        Self::start(
+            location,
+            backend,
+            guard,
+            &header,
+            &ConnectOptions::default(),
+        )
     }
 
     /// Connects to a store.
@@ -178,7 +185,7 @@ impl Store {
                 expected,
             });
         }
-        Self::start(location, backend, guard, &header, options.read_only)
+        Self::start(location, backend, guard, &header, options)
     }
 
     /// Whether there is a store. Where that cannot be found out, as without permission, the answer is
@@ -251,10 +258,12 @@ impl Store {
         backend: Arc<dyn Backend>,
         guard: Option<registry::Guard>,
         header: &Header,
-        read_only: bool,
+        options: &ConnectOptions,
     ) -> Result<Self, StoreError> {
+        let read_only = options.read_only;
+        let cache = options.cache.unwrap_or(CACHE);
         let codec = Codec::new(header.id, header.compressor);
-        let pager = Arc::new(Pager::new(backend, codec, header.id, PAGE_CACHE));
+        let pager = Arc::new(Pager::new(backend, codec, header.id, cache - cache / 4));
         let mut recovery = match location {
             Location::Memory(_) => None,
             Location::Embedded(dir) => Some(Recovery::read(
@@ -263,7 +272,7 @@ impl Store {
                 header.folded,
             )?),
         };
-        let docs = Docs::new(Arc::clone(&pager), DOC_CACHE);
+        let docs = Docs::new(Arc::clone(&pager), cache / 4);
         let clock = clock::Clock::after(header.clock);
         let last = match &mut recovery {
             Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,

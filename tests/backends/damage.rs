@@ -199,9 +199,9 @@ fn a_flipped_bit_in_the_tables_is_noticed() {
 fn a_file_that_was_cut_or_removed_is_noticed() {
     let closed = Closed::new(3500, 5500);
     for name in closed.files() {
-        // Without its identity there is no storage; the log's note only backs up what the log
-        // says, and the log has reserved space behind its end.
-        let (is_identity, is_note) = (name.ends_with("identity"), name.ends_with("synced"));
+        // The log's note only backs up what the log says, and the log has reserved space behind
+        // its end.
+        let is_note = name.ends_with("synced");
         if is_old_manifest(closed.dir.path(), &name) {
             continue;
         }
@@ -227,7 +227,7 @@ fn a_file_that_was_cut_or_removed_is_noticed() {
                 name.display()
             );
         }
-        if !is_identity && !is_note {
+        if !is_note {
             let outcome = closed.after(&name, |path| fs::remove_file(path).unwrap());
             assert_ne!(outcome, Outcome::Unchanged, "{} removed", name.display());
         }
@@ -241,4 +241,16 @@ fn is_old_manifest(dir: &Path, name: &Path) -> bool {
     let counts = format!("v{}", u64::from_le_bytes(current[..8].try_into().unwrap()));
     let name = name.file_name().unwrap().to_str().unwrap();
     name.starts_with('v') && name != counts
+}
+
+#[test]
+fn a_storage_that_lost_its_identity_is_not_made_anew() {
+    let closed = Closed::new(10, 10);
+    fs::remove_file(closed.dir.path().join("engine/identity")).unwrap();
+    assert!(Embedded::exists(closed.dir.path()));
+    let created = Embedded::create(closed.dir.path(), Duration::ZERO);
+    assert!(
+        matches!(created, Err(BackendError::Exists { .. })),
+        "{created:?}"
+    );
 }

@@ -147,7 +147,7 @@ fn a_store_has_several_spellings() {
     assert!(
         bench
             .kfs(["get", "gopher:s", "a"])
-            .fails(3)
+            .fails(2)
             .contains("known schemes")
     );
     let memory = "mem:6f1c1d3e-0000-4000-8000-000000000001";

@@ -45,7 +45,15 @@ pub fn create(dir: &Path, id: Uuid) -> io::Result<()> {
 pub fn read(dir: &Path) -> Result<Uuid> {
     let path = dir.join(IDENTITY_FILE);
     let address = path.as_os_str().as_encoded_bytes();
-    let content = fs::read(&path).map_err(|e| BackendError::io(Operation::Open, address, e))?;
+    let damage = |reason| BackendError::Damage {
+        operation: Operation::Open,
+        address: address.into(),
+        reason,
+    };
+    let content = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => damage("it is missing".to_owned()),
+        _ => BackendError::io(Operation::Open, address, error),
+    })?;
     let id = content
         .split(|byte| *byte == b'\n')
         .nth(1)
@@ -55,11 +63,7 @@ pub fn read(dir: &Path) -> Result<Uuid> {
         });
     match id {
         Some(id) if content == text(id).as_bytes() => Ok(id),
-        _ => Err(BackendError::Damage {
-            operation: Operation::Open,
-            address: address.into(),
-            reason: format!("it is not what \"{FORMAT}\" writes"),
-        }),
+        _ => Err(damage(format!("it is not what \"{FORMAT}\" writes"))),
     }
 }
 

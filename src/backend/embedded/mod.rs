@@ -8,39 +8,68 @@
 //! ```
 //!
 //! A write is appended to the log (one write(2), so it survives the process) and put into the
-//! memtable; [`Backend::sync`] syncs the log. When the memtable has grown to 8 MiB it becomes a
+//! memtable; [`sync`](super::Backend::sync) syncs the log. When the memtable has grown to 8 MiB it becomes a
 //! table, in the background, and that part of the log is removed. Opening reads the log again.
 //!
 //! Everything on disk is checked before it is believed: the log by the journal's rules, the
-//! engine's blocks by its checksums, its manifest here before the engine sees it.
+//! engine's blocks by its checksums, its manifest here before the engine sees it. No call waits in
+//! the engine without a deadline, and none panics.
+//!
+//! # Why this engine
+//!
+//! 1 000 000 records of 200 bytes under random addresses, on 2 cores of a virtual machine that
+//! did other work too (median CPU time; best of three or four for the rest). In the pairings with
+//! a journal, records are acknowledged there and folded into the engine in groups of 4096, each
+//! made durable; all figures include the background work until it is idle.
+//!
+//! | | put/s | CPU µs, put | CPU µs, overwrite | put + sync /s | get/s | reopen after a kill | disk MB | memory MB |
+//! |---|---|---|---|---|---|---|---|---|
+//! | **this** | 108 k | 7.6 | 9.1 | 8.1 k | 107 k | 0.12 s | 277 | 42 |
+//! | a journal, then this | 169 k | 7.5 | 10 | 6.7 k | 132 k | 0.16 s | 287 | 41 |
+//! | fjall 3.1 | 97 k | 9.0 | 13 | 5.3 k | 140 k | 0.5 s | 430–660 | 65 |
+//! | a journal, then fjall | 154 k | 10 | 16 | 9.0 k | 128 k | 0.6 s | 484 | 53 |
+//! | a journal, then LMDB | 54 k | 13 | 17 | 8.4 k | 600 k | 0.2 s | 386 | 23, and 380 mapped |
+//!
+//! All kept every record. Blobs of 64 KiB: 580 MB/s in 40 MB of memory; fjall 540 MB/s in 100 MB.
+//!
+//! What decided was damage. One bit was flipped in a file of a closed storage, which was then
+//! opened and read from end to end:
+//!
+//! | | flips | noticed, or no difference | other content | blobs gone | process killed |
+//! |---|---|---|---|---|---|
+//! | **this**, small, all in the log | 4000 | 4000 | | | |
+//! | **this**, mostly in tables | 2500 | 2500 | | | |
+//! | fjall 3.1, small | 2000 | 1979 | 16 | 3 | 2 |
+//! | LMDB | 3000 | 1413 | 1457 | 106 | 24 |
+//!
+//! LMDB has no checksums, so a flipped bit in a branch page hides part of the tree. fjall is the
+//! same tree as here, but takes damage in the middle of its log for the log's end, so that every
+//! later write is gone without a word, and believes its manifest. A checksum in each blob would
+//! show the other content, but nothing above would notice the missing blobs.
 
 mod failure;
 mod identity;
 mod leftovers;
 mod lock;
 mod manifest;
+mod ops;
 mod record;
 mod tree;
 mod worker;
 
 use std::fs::{self, File};
 use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{
-    Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
-    Precondition, Result, Sharing, Written, check_address, check_size,
-};
+use super::{BackendError, Operation, Result};
 use crate::journal::{Journal, JournalRecord, Recovery};
 use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
-use record::Write;
 use tree::Tree;
 use worker::Workers;
 
@@ -84,15 +113,17 @@ struct Writing {
 }
 
 impl Embedded {
-    /// Whether `dir` holds a whole storage.
+    /// Whether `dir` holds a storage. One whose creation was cut short is none.
     ///
     /// # Errors
     /// That it cannot be found out, as without permission.
     pub fn exists(dir: &Path) -> Result<bool> {
         let engine = dir.join(ENGINE_DIR);
-        identity::exists(&engine).map_err(|e| {
+        let identity = identity::exists(&engine).map_err(|e| {
             BackendError::io(Operation::Open, engine.as_os_str().as_encoded_bytes(), e)
-        })
+        })?;
+        // The log comes after the identity: a log alone is a storage that lost its identity.
+        Ok(identity || engine.join(LOG_DIR).exists())
     }
 
     /// The directories and files that belong to the storage in `dir`.
@@ -196,62 +227,6 @@ impl Embedded {
             _lock: lock,
         })
     }
-
-    /// The right to write, once everything that a write may wait for is done.
-    fn writing(
-        &self,
-        operation: Operation,
-        address: &[u8],
-        deadline: Deadline,
-    ) -> Result<(&Writing, MutexGuard<'_, u64>)> {
-        let Some(writing) = &self.writing else {
-            return Err(BackendError::ReadOnly {
-                operation,
-                address: address.into(),
-            });
-        };
-        deadline.check(operation, address)?;
-        let Some(last) = writing.last.try_lock_until(deadline.instant()) else {
-            return Err(BackendError::Deadline {
-                operation,
-                address: address.into(),
-            });
-        };
-        writing
-            .workers
-            .wait_for_room(operation, address, deadline)?;
-        Ok((writing, last))
-    }
-
-    fn require(
-        &self,
-        operation: Operation,
-        address: &[u8],
-        precondition: &Precondition,
-    ) -> Result<()> {
-        if *precondition == Precondition::Any {
-            return Ok(());
-        }
-        let present = self.tree.get(operation, address)?;
-        precondition.require(operation, address, present.as_deref())
-    }
-
-    /// Logs `payload` as the record of `writes` and does them.
-    fn write(
-        &self,
-        operation: Operation,
-        address: &[u8],
-        (writing, mut last): (&Writing, MutexGuard<'_, u64>),
-        payload: &[&[u8]],
-        writes: &[Write<'_>],
-    ) -> Result<()> {
-        let seq = last.saturating_add(1);
-        let logged = writing.log.append_parts(seq, payload);
-        logged.map_err(|error| from_log(operation, address, error))?;
-        *last = seq;
-        self.tree.write(operation, writes)?;
-        writing.seal_if_full(&self.tree, seq)
-    }
 }
 
 impl Writing {
@@ -275,112 +250,6 @@ fn replay(tree: &Tree, log: &[u8], record: &JournalRecord) -> Result<()> {
         });
     };
     tree.write(Operation::Open, &writes)
-}
-
-impl Backend for Embedded {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            atomic_batch: true,
-            conditional_put: true,
-            conditional_delete: true,
-            ordered: true,
-            survives_kill: true,
-            sharing: Sharing::Exclusive,
-            max_blob: MAX_BLOB,
-            max_batch: MAX_BATCH,
-        }
-    }
-
-    fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
-        check_address(Operation::Get, address)?;
-        deadline.check(Operation::Get, address)?;
-        let found = self.tree.get(Operation::Get, address)?;
-        Ok(found.map(|bytes| Blob::new(bytes.to_vec())))
-    }
-
-    fn put(
-        &self,
-        address: &[u8],
-        bytes: &[u8],
-        precondition: Precondition,
-        deadline: Deadline,
-    ) -> Result<Written> {
-        check_address(Operation::Put, address)?;
-        check_size(Operation::Put, address, bytes)?;
-        let writing = self.writing(Operation::Put, address, deadline)?;
-        self.require(Operation::Put, address, &precondition)?;
-        let write = Write::Put { address, bytes };
-        let payload: [&[u8]; 3] = [&write.header(), address, bytes];
-        self.write(Operation::Put, address, writing, &payload, &[write])?;
-        Ok(Written::default())
-    }
-
-    fn delete(
-        &self,
-        address: &[u8],
-        precondition: Precondition,
-        deadline: Deadline,
-    ) -> Result<bool> {
-        check_address(Operation::Delete, address)?;
-        let writing = self.writing(Operation::Delete, address, deadline)?;
-        self.require(Operation::Delete, address, &precondition)?;
-        if !self.tree.contains(Operation::Delete, address)? {
-            return Ok(false);
-        }
-        let write = Write::Delete { address };
-        let payload: [&[u8]; 2] = [&write.header(), address];
-        self.write(Operation::Delete, address, writing, &payload, &[write])?;
-        Ok(true)
-    }
-
-    fn list(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<Vec<Vec<u8>>> {
-        deadline.check(Operation::List, prefix)?;
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        self.tree.list(prefix, start, limit, deadline)
-    }
-
-    fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
-        batch.check()?;
-        let writing = self.writing(Operation::Apply, b"", deadline)?;
-        for op in batch.ops() {
-            self.require(Operation::Apply, op.address(), op.precondition())?;
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let writes: Vec<Write<'_>> = batch.ops().iter().map(Write::from).collect();
-        self.write(
-            Operation::Apply,
-            b"",
-            writing,
-            &[&record::encode(&writes)],
-            &writes,
-        )
-    }
-
-    fn sync(&self, deadline: Deadline) -> Result<()> {
-        deadline.check(Operation::Sync, b"")?;
-        let Some(writing) = &self.writing else {
-            return Ok(());
-        };
-        writing
-            .log
-            .sync()
-            .map_err(|error| from_log(Operation::Sync, b"", error))
-    }
 }
 
 /// Makes the names in `dir` durable, and its own name in its parent.

@@ -36,7 +36,7 @@ pub struct MountOptions {
     /// `writeback`: the kernel collects writes. Random small writes get faster, creating files and
     /// small reads slower.
     pub writeback: bool,
-    /// `cache=BYTES`: memory for decoded pages, with K, M, G for powers of 1024.
+    /// `cache=BYTES`: memory for decoded pages and documents, with K, M, G for powers of 1024.
     pub cache: Option<u64>,
     /// `nonempty`: the mountpoint may have entries, which the mount then hides.
     pub nonempty: bool,
