@@ -41,7 +41,7 @@ impl View {
         }
         let birth = self.store.now();
         let mut attrs = self.new_attrs(caller, &dir, mode, umask, birth, false);
-        attrs.declared = self.hints.take(parent, &key);
+        attrs.declared = self.hints.take(parent, &key, self.store.pager());
         let entry = Entry::plain(Node::Text(Content::empty())).with_attrs(Attrs {
             bare: true,
             ..attrs
@@ -202,7 +202,7 @@ impl View {
             let mut attrs = self.new_attrs(caller, &dir, mode, umask, birth, directory);
             attrs.bare = matches!(node, Node::Text(_));
             if special::kind(&node).0 == FileKind::File {
-                attrs.declared = self.hints.take(parent, &key);
+                attrs.declared = self.hints.take(parent, &key, self.store.pager());
             }
             let entry = Entry::plain(node.clone()).with_attrs(attrs);
             tx.put(place, entry.clone(), Some(birth))?;
