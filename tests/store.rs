@@ -9,5 +9,6 @@
 
 mod store {
     mod api;
+    mod races;
     mod tree;
 }

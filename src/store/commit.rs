@@ -87,13 +87,15 @@ impl Store {
                 return Ok(false);
             }
             let mut state = inner.commit.lock();
-            if inner.docs.generation() != generation {
-                continue;
-            }
             let moved = tx
                 .drafts
                 .iter()
                 .any(|(k, d)| inner.docs.unwritten_seq(k).is_some_and(|seq| seq != d.seq));
+            // Only after the look at the unwritten versions: a fold that ends in between takes them
+            // away, and what others committed would not be seen.
+            if inner.docs.generation() != generation {
+                continue;
+            }
             if moved || !tx.checks.iter().all(|check| check()) {
                 return Ok(false);
             }
