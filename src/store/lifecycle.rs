@@ -245,7 +245,7 @@ impl Store {
         done
     }
 
-    fn start(
+    pub(super) fn start(
         location: &Location,
         backend: Arc<dyn Backend>,
         guard: Option<registry::Guard>,
@@ -268,6 +268,7 @@ impl Store {
             Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,
             None => header.folded,
         };
+        let replayed = docs.unwritten_weight();
         let journal = match recovery {
             Some(recovery) if !read_only => Some(recovery.open(last)?),
             _ => None,
@@ -282,10 +283,13 @@ impl Store {
             docs,
             clock,
             journal,
-            commit: Mutex::new(CommitState { next_seq: last + 1 }),
+            commit: Mutex::new(CommitState {
+                next_seq: last + 1,
+                records: replayed,
+            }),
             last_seq: AtomicU64::new(last),
             pages: PageWrites::default(),
-            folding: Mutex::new(fold::FoldState::default()),
+            folding: Mutex::new(fold::FoldState::with_records(replayed)),
             fold_wanted: Condvar::new(),
             fold_done: Condvar::new(),
             fold_turn: Mutex::new(()),
