@@ -23,6 +23,8 @@ mod location;
 mod pages;
 mod record;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 use std::sync::Arc;
