@@ -109,7 +109,7 @@ fn the_journal_is_kept_until_the_records_are_durable() {
 fn over(backend: &Arc<Faulty>, header: &Header) -> Store {
     let place = Location::Memory(header.id);
     let backend: Arc<dyn Backend> = Arc::clone(backend) as _;
-    let store = Store::start(&place, backend, None, header, false).unwrap();
+    let store = Store::start(&place, backend, None, header, &ConnectOptions::default()).unwrap();
     store.stop_folding();
     store
 }
