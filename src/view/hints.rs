@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::types::Ino;
+use super::typing;
+use crate::tree::{Content, Entry, Node, Pager};
 use crate::value::Key;
 
 /// How long a freed name remembers its type.
@@ -14,13 +16,36 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// Most names remembered.
 const MOST: usize = 4096;
 
+/// What stood under a freed name.
+#[derive(Debug)]
+enum Freed {
+    /// Something of this declared type.
+    Typed(String),
+    /// Bytes in pages. Whether they were declared to be bytes takes reading them, which is done only
+    /// if the name comes back: removing a file does not read it.
+    Bytes(Entry),
+}
+
 /// Declared types by directory and name.
 #[derive(Debug, Default)]
-pub struct Hints(Mutex<HashMap<(Ino, Key), (String, Instant)>>);
+pub struct Hints(Mutex<HashMap<(Ino, Key), (Freed, Instant)>>);
 
 impl Hints {
-    /// A name with a declared type was freed.
-    pub fn leave(&self, parent: Ino, key: &Key, declared: String) {
+    /// A name was freed. What cannot be read leaves nothing: that is for whoever reads it to hear.
+    pub fn leave(&self, parent: Ino, key: &Key, entry: &Entry, pager: &Pager) {
+        let declared = entry.attrs.as_ref().is_some_and(|a| a.declared.is_some());
+        let freed = match &entry.node {
+            Node::Bytes(c) if !declared && !matches!(c, Content::Inline(_)) => {
+                if c.len() > typing::MAX_TEXT {
+                    return;
+                }
+                Freed::Bytes(entry.clone())
+            }
+            _ => match typing::declared(entry, pager) {
+                Ok(Some(declared)) => Freed::Typed(declared.as_str().to_owned()),
+                Ok(None) | Err(_) => return,
+            },
+        };
         let mut hints = self.0.lock();
         if hints.len() >= MOST {
             hints.retain(|_, (_, since)| since.elapsed() < LIFETIME);
@@ -28,16 +53,27 @@ impl Hints {
                 return;
             }
         }
-        hints.insert((parent, key.clone()), (declared, Instant::now()));
+        hints.insert((parent, key.clone()), (freed, Instant::now()));
     }
 
     /// The type that a file newly created under a name inherits.
-    pub fn take(&self, parent: Ino, key: &Key) -> Option<String> {
-        let mut hints = self.0.lock();
-        if hints.is_empty() {
+    pub fn take(&self, parent: Ino, key: &Key, pager: &Pager) -> Option<String> {
+        let (freed, since) = {
+            let mut hints = self.0.lock();
+            if hints.is_empty() {
+                return None;
+            }
+            hints.remove(&(parent, key.clone()))?
+        };
+        if since.elapsed() >= LIFETIME {
             return None;
         }
-        let (declared, since) = hints.remove(&(parent, key.clone()))?;
-        (since.elapsed() < LIFETIME).then_some(declared)
+        match freed {
+            Freed::Typed(declared) => Some(declared),
+            Freed::Bytes(entry) => {
+                let declared = typing::declared(&entry, pager).ok().flatten();
+                declared.map(|t| t.as_str().to_owned())
+            }
+        }
     }
 }

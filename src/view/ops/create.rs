@@ -41,7 +41,7 @@ impl View {
         }
         let birth = self.store.now();
         let mut attrs = self.new_attrs(caller, &dir, mode, umask, birth, false);
-        attrs.declared = self.hints.take(parent, &key);
+        attrs.declared = self.hints.take(parent, &key, self.store.pager());
         let entry = Entry::plain(Node::Text(Content::empty())).with_attrs(Attrs {
             bare: true,
             ..attrs
@@ -85,10 +85,12 @@ impl View {
         use std::sync::atomic::Ordering;
         let access = flags & libc::O_ACCMODE;
         let write = access != libc::O_RDONLY;
-        inode.handles.fetch_add(1, Ordering::AcqRel);
+        // The writer first: an API write that comes in between takes an open file without writers
+        // from its name, and what is written then would be lost.
         if write {
             inode.writers.fetch_add(1, Ordering::AcqRel);
         }
+        inode.handles.fetch_add(1, Ordering::AcqRel);
         let handle = FileHandle {
             inode: Arc::clone(inode),
             read: access != libc::O_WRONLY,
@@ -202,7 +204,7 @@ impl View {
             let mut attrs = self.new_attrs(caller, &dir, mode, umask, birth, directory);
             attrs.bare = matches!(node, Node::Text(_));
             if special::kind(&node).0 == FileKind::File {
-                attrs.declared = self.hints.take(parent, &key);
+                attrs.declared = self.hints.take(parent, &key, self.store.pager());
             }
             let entry = Entry::plain(node.clone()).with_attrs(attrs);
             tx.put(place, entry.clone(), Some(birth))?;

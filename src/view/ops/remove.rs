@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::super::special;
 use super::super::types::{Caller, FileKind, Ino};
-use super::super::typing;
-use super::super::{Result, View, ViewError, failure};
+use super::super::{Result, View, ViewError};
 use super::join;
 use crate::tree::edit::{self, Found};
 use crate::tree::{Entry, Times};
@@ -30,12 +29,8 @@ impl View {
                 work.orphan = true;
                 work.pending = false;
                 self.clean(inode, work);
-                let declared = work
-                    .entry
-                    .as_ref()
-                    .and_then(|e| e.attrs.as_ref()?.declared.clone());
-                if let Some(declared) = declared {
-                    self.hints.leave(parent, &key, declared);
+                if let Some(entry) = &work.entry {
+                    self.leave_hint(parent, &key, entry);
                 }
                 self.table.unlink(inode);
                 return Ok(());
@@ -56,7 +51,7 @@ impl View {
             }
             Ok(found)
         })?;
-        self.leave_hint(parent, &key, &found.entry)?;
+        self.leave_hint(parent, &key, &found.entry);
         if let (Some(inode), Some(work)) = (&known, &mut work) {
             if work.entry.is_none() {
                 self.load(inode, work, unlinked(found, now))?;
@@ -68,16 +63,10 @@ impl View {
     }
 
     /// Remembers the type of a name that is freed.
-    pub(super) fn leave_hint(&self, parent: Ino, key: &Key, entry: &Entry) -> Result<()> {
-        if special::kind(&entry.node).0 != FileKind::File {
-            return Ok(());
+    pub(super) fn leave_hint(&self, parent: Ino, key: &Key, entry: &Entry) {
+        if special::kind(&entry.node).0 == FileKind::File {
+            self.hints.leave(parent, key, entry, self.store.pager());
         }
-        let declared =
-            typing::declared(entry, self.store.pager()).map_err(failure::in_inode(parent))?;
-        if let Some(declared) = declared {
-            self.hints.leave(parent, key, declared.as_str().to_owned());
-        }
-        Ok(())
     }
 
     /// Removes an empty directory.

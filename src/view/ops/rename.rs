@@ -105,7 +105,7 @@ impl View {
             tx.on_commit(move || table.rename(&a, &b));
             Ok((moved, there.map(|t| (t, found))))
         })?;
-        self.leave_hint(from.parent, &from.key, &moved)?;
+        self.leave_hint(from.parent, &from.key, &moved);
         if let (Some(inode), Some(work)) = (&from.inode, &mut from_work) {
             self.reload(inode, work, moved)?;
         }
