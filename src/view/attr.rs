@@ -79,6 +79,9 @@ impl View {
         let owner = self.owner_of(entry);
         let mut times = times_of(entry, stamp);
         let mut nlink = 1;
+        if ino == ROOT {
+            times.crtime = self.store.created();
+        }
         if let (FileKind::Dir, Some(children)) = (kind, entry.children()) {
             let dirs = if ino == ROOT {
                 self.root_dirs()?
