@@ -9,6 +9,7 @@
 
 mod view {
     mod api;
+    mod files;
     mod harness;
     mod times;
 }
