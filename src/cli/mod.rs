@@ -8,6 +8,7 @@
 mod access;
 pub mod background;
 mod beacon;
+mod connections;
 mod content;
 mod cp;
 mod daemon;
