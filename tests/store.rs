@@ -9,5 +9,7 @@
 
 mod store {
     mod api;
+    mod limits;
+    mod races;
     mod tree;
 }

@@ -17,6 +17,8 @@ use crate::view::ViewOptions;
 
 /// How long to wait for another command, or for a daemon that starts or ends.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How many daemons that end one after the other a command puts up with.
+const DAEMONS: usize = 3;
 /// How often to look again.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -34,8 +36,8 @@ pub enum Use {
 pub enum Access {
     /// This process holds it.
     Own(Box<Holder>),
-    /// The daemon of its mount does.
-    Daemon(Remote),
+    /// The daemon of its mount does; what for.
+    Daemon(Remote, Use),
 }
 
 impl Access {
@@ -51,7 +53,7 @@ impl Access {
                 (Err(CliError::NotFound { .. }), Ok(location)) if Store::exists(&location) => {
                     Self::to_location(&location, purpose)
                 }
-                (daemon, _) => Ok(Self::Daemon(daemon?)),
+                (daemon, _) => Ok(Self::Daemon(daemon?, purpose)),
             },
             StoreAt::Location(location) => Self::to_location(location, purpose),
         }
@@ -72,13 +74,13 @@ impl Access {
                 found => found,
             };
             if let Some(daemon) = daemon {
-                return Ok(Self::Daemon(daemon));
+                return Ok(Self::Daemon(daemon, purpose));
             }
             match Store::connect(location, &options) {
                 Ok(store) => return Ok(Self::Own(Box::new(Holder::new(store, own_options())))),
                 Err(StoreError::InUse { .. }) if Instant::now() < give_up => {
                     if let Some(daemon) = Remote::search(location) {
-                        return Ok(Self::Daemon(daemon));
+                        return Ok(Self::Daemon(daemon, purpose));
                     }
                     thread::sleep(POLL);
                 }
@@ -93,15 +95,26 @@ impl Access {
         }
     }
 
-    /// Asks for something.
+    /// Asks for something. If the daemon ends meanwhile and has not done it, the store is soon free
+    /// or in the hands of another.
     ///
     /// # Errors
     /// Why it was not done.
     pub(super) fn call(&mut self, request: Request) -> Result<Response, CliError> {
-        match self {
-            Self::Own(holder) => execute(holder, &request),
-            Self::Daemon(daemon) => daemon.call(&request),
+        for _ in 0..DAEMONS {
+            let (daemon, purpose) = match self {
+                Self::Own(holder) => return execute(holder, &request),
+                Self::Daemon(daemon, purpose) => (daemon, *purpose),
+            };
+            if let Some(response) = daemon.call(&request)? {
+                return Ok(response);
+            }
+            *self = Self::to_location(&daemon.location()?, purpose)?;
         }
+        Err(CliError::failed(
+            "the daemon of the mount",
+            "hangs up on this command again and again, and has not done it; its log may say why",
+        ))
     }
 
     /// Asks for something that has no answer but that it is done.
@@ -122,7 +135,7 @@ impl Access {
     pub(super) fn close(self) -> Result<(), CliError> {
         match self {
             Self::Own(holder) => holder.release(),
-            Self::Daemon(_) => Ok(()),
+            Self::Daemon(..) => Ok(()),
         }
     }
 

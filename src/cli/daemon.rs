@@ -171,7 +171,7 @@ impl Daemon {
         let answering = Arc::clone(&commands);
         let server =
             Server::start(&store.id(), move |message| answering.answer(message)).map_err(socket)?;
-        let _beacon = Beacon::light(store.location(), server.path());
+        let beacon = Beacon::light(store.location(), server.path());
         let session = Session::mount(Arc::clone(view), &self.point, &self.options)?;
         let _first = commands.invalidator.set(session.invalidator());
         let stopper = session.stopper();
@@ -195,6 +195,8 @@ impl Daemon {
                 stopper.stop();
             }
         });
+        // From here on commands wait for the store to be free.
+        drop((beacon, server));
         commands.holder.shut_down();
         tracing::info!(%location, "unmounted");
         match failure {

@@ -1,5 +1,6 @@
 //! The daemon that has a store mounted, seen from a command.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -152,46 +153,58 @@ impl Remote {
         self.status
             .mountpoint
             .as_ref()
-            .map(|point| Path::new(std::ffi::OsStr::from_bytes(&point.0)))
+            .map(|point| Path::new(OsStr::from_bytes(&point.0)))
     }
 
-    /// Asks for something.
+    /// Asks for something; the answer is `None` if the daemon ends instead, and nothing was done.
     ///
     /// # Errors
-    /// What the daemon says, or that it is gone. Nothing is asked twice: what was sent may have been
-    /// done, and doing it again could undo what others did since.
-    pub(super) fn call(&mut self, request: &Request) -> Result<Response, CliError> {
+    /// What the daemon says, or that it gave no answer to a request that may have been done: doing
+    /// it again could undo what others did since.
+    pub(super) fn call(&mut self, request: &Request) -> Result<Option<Response>, CliError> {
         let message = wire::request(request)?;
-        if self.used.elapsed() > FRESH {
-            self.client = connect(&self.status.id)
-                .map_err(|source| lost(&self.status, request, &CallError::Unsent(source)))?;
-        }
-        let answer = self
-            .client
-            .call(&message)
-            .map_err(|error| lost(&self.status, request, &error))?;
+        let answer = self.renew().and_then(|()| self.client.call(&message));
         self.used = Instant::now();
-        wire::response(&answer)
-    }
-}
-
-/// The error for a request without an answer, with what is known of the outcome.
-fn lost(status: &Status, request: &Request, error: &CallError) -> CliError {
-    let then = match error {
-        CallError::Unanswered(_) if request.may_write() => {
+        let error = match answer {
+            Ok(answer) => return wire::response(&answer).map(Some),
+            Err(error) => error,
+        };
+        let done = matches!(error, CallError::Unanswered(_)) && request.may_write();
+        if !done && error.is_hang_up() {
+            return Ok(None);
+        }
+        let then = if done {
             "what it was asked to change may be changed or not: look before you repeat the command"
+        } else {
+            "nothing was changed by this request"
+        };
+        let pid = self.status.pid;
+        Err(CliError::failed(
+            self.status.location.clone(),
+            format!("its daemon (process {pid}) gave no answer: {error}; {then}"),
+        ))
+    }
+
+    /// Connects again if the daemon may have hung up on a command that was silent for so long.
+    fn renew(&mut self) -> Result<(), CallError> {
+        if self.used.elapsed() > FRESH {
+            self.client = connect(&self.status.id).map_err(CallError::Unsent)?;
         }
-        CallError::Unanswered(_) | CallError::Unsent(_) => {
-            "nothing was changed by this request; repeat the command"
+        Ok(())
+    }
+
+    /// The store that it holds.
+    ///
+    /// # Errors
+    /// [`CliError::Failed`] if the location is not UTF-8, which got lost on the way.
+    pub(super) fn location(&self) -> Result<Location, CliError> {
+        let text = &self.status.location;
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            let why = "its daemon has ended, and nothing was done; repeat the command";
+            return Err(CliError::failed(text, why));
         }
-    };
-    CliError::failed(
-        status.location.clone(),
-        format!(
-            "its daemon (process {}) gave no answer: {error}; {then}",
-            status.pid
-        ),
-    )
+        place::location(OsStr::new(text))
+    }
 }
 
 #[cfg(test)]
@@ -223,8 +236,8 @@ mod tests {
         assert!(greet(daemon(|mut stream| drop(frame::read(&mut stream)))).is_none());
     }
 
-    /// What a request fails with that a daemon takes in and dies of.
-    fn fatal(request: &Request) -> String {
+    /// What comes of a request that a daemon takes in and dies of.
+    fn fatal(request: &Request) -> Result<Option<Response>, CliError> {
         let client = daemon(|mut stream| {
             let question = frame::read(&mut stream).unwrap().unwrap();
             let status = Status {
@@ -241,8 +254,7 @@ mod tests {
             frame::write(&mut stream, &answer).unwrap();
             frame::read(&mut stream).unwrap().unwrap();
         });
-        let mut remote = greet(client).unwrap();
-        remote.call(request).unwrap_err().to_string()
+        greet(client).unwrap().call(request)
     }
 
     #[test]
@@ -252,11 +264,16 @@ mod tests {
             path: path.clone(),
             value: Bytes(vec![1]),
             expect: Expect::Any,
-        });
+        })
+        .unwrap_err()
+        .to_string();
         for part in ["/store", "4711", "changed or not", "look before"] {
             assert!(message.contains(part), "{message}");
         }
-        let message = fatal(&Request::Get { path });
-        assert!(message.contains("nothing was changed"), "{message}");
+        assert_eq!(
+            fatal(&Request::Get { path }).unwrap(),
+            None,
+            "may be repeated"
+        );
     }
 }

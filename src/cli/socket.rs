@@ -8,7 +8,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,11 +15,13 @@ use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
 use nix::unistd::geteuid;
 use uuid::Uuid;
 
+use super::connections::{Connections, Place};
+
 use super::frame;
 use super::places::{self, PlaceError};
 
-/// Commands that can be under way at once.
-const MOST_CONNECTIONS: usize = 64;
+/// How long a command under way may take when the server ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 /// How long a peer may keep silent, within a message and between two.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -41,10 +42,11 @@ pub enum SocketError {
     },
 }
 
-/// Answers requests until it is dropped; the socket is gone then.
+/// Answers requests until it is dropped; the socket is gone then, and what has come in is answered.
 #[derive(Debug)]
 pub struct Server {
     listener: Arc<UnixListener>,
+    connections: Arc<Connections>,
     path: PathBuf,
 }
 
@@ -72,11 +74,14 @@ impl Server {
             path: path.clone(),
             source,
         })?;
+        let connections = Arc::new(Connections::default());
+        let listener = spawn(listener, Arc::clone(&connections), handler);
         Ok(Self {
-            listener: spawn(listener, handler).map_err(|source| SocketError::Listen {
+            listener: listener.map_err(|source| SocketError::Listen {
                 path: path.clone(),
                 source,
             })?,
+            connections,
             path,
         })
     }
@@ -88,6 +93,9 @@ impl Drop for Server {
             .and_then(|()| Ok(shutdown(self.listener.as_raw_fd(), Shutdown::Both)?));
         if let Err(error) = ended {
             tracing::debug!(path = %self.path.display(), %error, "closing the socket");
+        }
+        if !self.connections.close(LAST_ANSWERS) {
+            tracing::warn!("commands were still under way after {LAST_ANSWERS:?}");
         }
     }
 }
@@ -110,20 +118,23 @@ impl Server {
     }
 }
 
-fn spawn(listener: UnixListener, handler: Arc<Handler>) -> io::Result<Arc<UnixListener>> {
+fn spawn(
+    listener: UnixListener,
+    connections: Arc<Connections>,
+    handler: Arc<Handler>,
+) -> io::Result<Arc<UnixListener>> {
     let listener = Arc::new(listener);
     let ours = Arc::clone(&listener);
     thread::Builder::new()
         .name("kfs-socket".to_owned())
-        .spawn(move || accept(&listener, &handler))?;
+        .spawn(move || accept(&listener, &connections, &handler))?;
     Ok(ours)
 }
 
-fn accept(listener: &UnixListener, handler: &Arc<Handler>) {
-    let connections = Arc::new(AtomicUsize::new(0));
+fn accept(listener: &UnixListener, connections: &Arc<Connections>, handler: &Arc<Handler>) {
     loop {
         match listener.accept() {
-            Ok((stream, _)) => admit(stream, &connections, handler),
+            Ok((stream, _)) => admit(stream, connections, handler),
             // Shut down by the server's owner.
             Err(error) if error.kind() == ErrorKind::InvalidInput => return,
             Err(error) => {
@@ -136,22 +147,20 @@ fn accept(listener: &UnixListener, handler: &Arc<Handler>) {
 }
 
 /// Serves a connection on a thread of its own, if this peer may come and there is room.
-fn admit(stream: UnixStream, connections: &Arc<AtomicUsize>, handler: &Arc<Handler>) {
+fn admit(stream: UnixStream, connections: &Arc<Connections>, handler: &Arc<Handler>) {
     match peer(&stream) {
         Ok(uid) if uid == 0 || uid == geteuid().as_raw() => {}
         Ok(uid) => return tracing::warn!(uid, "a connection of another user was refused"),
         Err(error) => return tracing::warn!(%error, "a connection of nobody was refused"),
     }
-    let place = Place::take(connections);
-    if place.number > MOST_CONNECTIONS {
-        return tracing::warn!("more than {MOST_CONNECTIONS} connections: one was refused");
-    }
+    let Some(place) = connections.admit(stream) else {
+        return tracing::warn!("one connection too many, or at the end: it was refused");
+    };
     let handler = Arc::clone(handler);
     let thread = thread::Builder::new()
         .name("kfs-command".to_owned())
         .spawn(move || {
-            let _place = place;
-            if let Err(error) = converse(&stream, &*handler) {
+            if let Err(error) = converse(&place, &*handler) {
                 tracing::debug!(%error, "a connection ended");
             }
         });
@@ -160,32 +169,11 @@ fn admit(stream: UnixStream, connections: &Arc<AtomicUsize>, handler: &Arc<Handl
     }
 }
 
-/// One of the connections under way.
-struct Place {
-    connections: Arc<AtomicUsize>,
-    number: usize,
-}
-
-impl Place {
-    fn take(connections: &Arc<AtomicUsize>) -> Self {
-        Self {
-            connections: Arc::clone(connections),
-            number: connections.fetch_add(1, Ordering::AcqRel) + 1,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Answers one request after the other until the peer hangs up.
-fn converse(stream: &UnixStream, handler: &Handler) -> io::Result<()> {
+fn converse(place: &Place, handler: &Handler) -> io::Result<()> {
+    let mut stream = place.stream();
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
-    let mut stream = stream;
     while let Some(request) = frame::read(&mut stream)? {
         let answer = catch_unwind(AssertUnwindSafe(|| handler(&request))).map_err(|_| {
             tracing::error!("a bug: a command panicked");
@@ -227,6 +215,9 @@ impl CallError {
                 | ErrorKind::ConnectionAborted
                 | ErrorKind::NotConnected
                 | ErrorKind::UnexpectedEof
+                // Where there is no socket any more, or nobody behind it.
+                | ErrorKind::NotFound
+                | ErrorKind::ConnectionRefused
         )
     }
 
@@ -297,6 +288,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::cli::connections::MOST_CONNECTIONS;
 
     /// Echoes; panics when told to.
     fn echo(dir: &tempfile::TempDir) -> (Server, PathBuf) {
@@ -355,6 +347,31 @@ mod tests {
         let (server, path) = echo(&dir);
         drop(server);
         assert_eq!(connect_at(&path).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_server_that_ends_answers_what_it_has_and_takes_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/store.sock");
+        let handler = Arc::new(|request: &[u8]| {
+            thread::sleep(Duration::from_millis(200));
+            request.to_vec()
+        });
+        let server = Server::start_at(path.clone(), handler).unwrap();
+        let (mut busy, mut idle) = (connect_at(&path).unwrap(), connect_at(&path).unwrap());
+        idle.call(b"here").unwrap();
+        let under_way = thread::spawn(move || busy.call(b"under way"));
+        thread::sleep(Duration::from_millis(100));
+        drop(server);
+        assert!(
+            under_way.is_finished() || {
+                thread::sleep(Duration::from_millis(100));
+                under_way.is_finished()
+            }
+        );
+        assert_eq!(under_way.join().unwrap().unwrap(), b"under way");
+        let error = idle.call(b"too late").unwrap_err();
+        assert!(matches!(error, CallError::Unsent(_)), "{error}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Status {
         )?;
         let facts = match &access {
             Access::Own(holder) => execute::status(holder.store()),
-            Access::Daemon(daemon) => daemon.status().clone(),
+            Access::Daemon(daemon, _) => daemon.status().clone(),
         };
         access.close()?;
         show(&facts, out)

@@ -1,9 +1,11 @@
 //! Failures on purpose, set by a test for its own thread. In any other build there are none.
 
 #[cfg(not(test))]
-pub use off::{sync, write};
+pub use off::{directory_synced, sync, write};
 #[cfg(test)]
-pub use on::{FAIL_SYNC, SHORT_WRITE, SLOW_SYNC, sync, write};
+pub use on::{
+    FAIL_SYNC, SHORT_WRITE, SLOW_SYNC, STEPS, SYNCS_TO_FAILURE, Step, directory_synced, sync, write,
+};
 
 #[cfg(not(test))]
 mod off {
@@ -15,6 +17,8 @@ mod off {
         Ok(())
     }
 
+    pub fn directory_synced() {}
+
     #[expect(clippy::unnecessary_wraps, reason = "the one for tests does fail")]
     pub fn write(_: &File, _: &[u8], _: u64) -> Result<()> {
         Ok(())
@@ -23,7 +27,7 @@ mod off {
 
 #[cfg(test)]
 mod on {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::fs::File;
     use std::io::{Error, ErrorKind, Result};
     use std::os::unix::fs::FileExt;
@@ -35,12 +39,34 @@ mod on {
         pub static SHORT_WRITE: Cell<Option<usize>> = const { Cell::new(None) };
         /// The next sync fails.
         pub static FAIL_SYNC: Cell<bool> = const { Cell::new(false) };
+        /// So many syncs succeed, and the next one fails.
+        pub static SYNCS_TO_FAILURE: Cell<Option<usize>> = const { Cell::new(None) };
+        /// What was done, in order.
+        pub static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
         /// Every sync takes this much longer.
         pub static SLOW_SYNC: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
+    /// A step that counts after a power loss.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Step {
+        Write,
+        Sync,
+        SyncDirectory,
+    }
+
+    pub fn directory_synced() {
+        STEPS.with_borrow_mut(|steps| steps.push(Step::SyncDirectory));
+    }
+
     pub fn sync() -> Result<()> {
+        STEPS.with_borrow_mut(|steps| steps.push(Step::Sync));
         thread::sleep(SLOW_SYNC.get());
+        let left = SYNCS_TO_FAILURE.take();
+        SYNCS_TO_FAILURE.set(left.and_then(|left| left.checked_sub(1)));
+        if left == Some(0) {
+            return Err(Error::other("sync failed on purpose"));
+        }
         if FAIL_SYNC.take() {
             Err(Error::other("sync failed on purpose"))
         } else {
@@ -49,6 +75,7 @@ mod on {
     }
 
     pub fn write(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
+        STEPS.with_borrow_mut(|steps| steps.push(Step::Write));
         let Some(length) = SHORT_WRITE.take() else {
             return Ok(());
         };

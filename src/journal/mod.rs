@@ -41,7 +41,7 @@
 //! syncs them, because a page whose writing failed counts as clean.
 
 mod error;
-mod faults;
+pub(crate) mod faults;
 mod frame;
 mod marks;
 mod note;

@@ -39,6 +39,7 @@ pub fn segment_first(name: &Path) -> Option<u64> {
 /// Makes the names in `dir` durable.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    faults::directory_synced();
     synced.map_err(|source| JournalError::io("sync directory", dir, source))
 }
 

@@ -13,7 +13,7 @@ fn read_only(dir: &Path, store: &Uuid, folded: u64) -> Result<Vec<JournalRecord>
     Ok(Recovery::read(dir, store, folded)?.take_records())
 }
 
-use super::faults::{FAIL_SYNC, SHORT_WRITE, SLOW_SYNC};
+use super::faults::{FAIL_SYNC, SHORT_WRITE, SLOW_SYNC, STEPS, Step};
 use super::*;
 
 const STORE: Uuid = Uuid::from_u128(7);
@@ -455,4 +455,25 @@ fn a_record_larger_than_a_segment_has_one_of_its_own() {
     let found = open(dir.path(), 1).1;
     assert_eq!((found.len(), &found[0].payload), (2, &large));
     assert_eq!(found[1..], records(3..=3));
+}
+
+#[test]
+fn syncing_asks_the_kernel() {
+    // It refuses to sync these, so a sync that does not ask is found out.
+    let file = SegmentFile::open("/dev/null".into(), 1).unwrap();
+    assert!(file.sync().is_err());
+    assert!(sync_dir(Path::new("/proc/self")).is_err());
+}
+
+#[test]
+fn a_segment_is_durable_with_its_name_before_its_first_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    STEPS.take();
+    append(&journal, 1..=1);
+    let header = [Step::Write, Step::Sync, Step::SyncDirectory];
+    assert_eq!(STEPS.take(), [&header[..], &[Step::Write]].concat());
+    append(&journal, 2..=2);
+    journal.sync().unwrap();
+    assert_eq!(STEPS.take(), [Step::Write, Step::Sync]);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::docs::Slot;
 use super::record::Doc;
-use super::{Store, StoreError, Tx, show_key};
+use super::{Store, StoreError, Tx, limits, show_key};
 use crate::tree::{
     Entry, Node, Op, Pager, Time, TreeError, read_ops, read_time, write_ops, write_time,
 };
@@ -71,7 +71,13 @@ impl Store {
     /// Commits, or gives false if a document that was read has another version now.
     fn commit(&self, origin: u64, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
         let inner = &self.inner;
-        self.wait_for_room()?;
+        let weight = tx
+            .drafts
+            .iter()
+            .filter(|(_, d)| d.changed)
+            .map(|(key, draft)| limits::record(key, draft.entry.as_ref()))
+            .sum();
+        let room = self.wait_for_room(weight)?;
         let mut payload = Vec::with_capacity(256);
         {
             let mut w = Writer::new(&mut payload);
@@ -87,13 +93,15 @@ impl Store {
                 return Ok(false);
             }
             let mut state = inner.commit.lock();
-            if inner.docs.generation() != generation {
-                continue;
-            }
             let moved = tx
                 .drafts
                 .iter()
                 .any(|(k, d)| inner.docs.unwritten_seq(k).is_some_and(|seq| seq != d.seq));
+            // Only after the look at the unwritten versions: a fold that ends in between takes them
+            // away, and what others committed would not be seen.
+            if inner.docs.generation() != generation {
+                continue;
+            }
             if moved || !tx.checks.iter().all(|check| check()) {
                 return Ok(false);
             }
@@ -102,6 +110,8 @@ impl Store {
                 journal.append(seq, &payload)?;
             }
             state.next_seq += 1;
+            state.records += weight;
+            room.used();
             inner.last_seq.store(seq, Ordering::Release);
             let slots = tx
                 .drafts

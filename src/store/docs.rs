@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use super::record::{self, Doc, KeyedDoc};
-use super::{StoreError, show_key};
+use super::{StoreError, limits, show_key};
 use crate::tree::{Pager, TreeError};
 use crate::value::Key;
 
@@ -137,6 +137,15 @@ impl Docs {
     pub fn is_clean(&self) -> bool {
         let layers = self.layers.read();
         layers.dirty.is_empty() && layers.folding.is_empty()
+    }
+
+    /// What the records of all unwritten versions may take.
+    pub fn unwritten_weight(&self) -> u64 {
+        let layers = self.layers.read();
+        let slots = layers.folding.values().chain(layers.dirty.values());
+        slots
+            .map(|slot| limits::record(&slot.key, slot.doc.as_ref().map(|d| &d.entry)))
+            .sum()
     }
 
     /// Sets the unwritten versions aside for folding; what a failed fold left stays among them.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::header::{HEADER, Header};
 use super::record::{self, Doc};
-use super::{Store, StoreError};
+use super::{Store, StoreError, limits};
 use crate::backend::{Batch, Precondition};
 use crate::tree::Folder;
 use crate::value::Key;
@@ -20,6 +20,9 @@ const PERIOD: Duration = Duration::from_millis(1500);
 const ENOUGH: usize = 8 << 20;
 /// Writers wait when the journal has grown by this many bytes.
 const TOO_MUCH: usize = 64 << 20;
+/// Writers wait when the records of what is unwritten may take this many bytes: all go into one
+/// batch, which the backend bounds.
+const MOST_RECORDS: u64 = limits::BATCH;
 /// How long writers wait for a fold before they fail.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long after a failed fold the next is tried.
@@ -30,6 +33,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct FoldState {
     /// Bytes of journal since the last fold.
     unfolded: usize,
+    /// What the records of all unwritten versions, and of those being committed, may take.
+    records: u64,
+    /// How much of that is of versions that a fold has begun with.
+    begun: u64,
     /// When the oldest of them came.
     since: Option<Instant>,
     /// Someone waits for a fold.
@@ -38,6 +45,48 @@ pub(super) struct FoldState {
     pub(super) stop: bool,
     /// Why the last fold failed.
     failure: Option<String>,
+}
+
+impl FoldState {
+    /// The state of a store with unwritten versions whose records may take this much.
+    pub(super) fn with_records(records: u64) -> Self {
+        Self {
+            records,
+            ..Self::default()
+        }
+    }
+
+    /// Room that is still taken; for tests.
+    #[cfg(test)]
+    pub(super) fn records_taken(&self) -> u64 {
+        self.records
+    }
+
+    fn has_room(&self, weight: u64) -> bool {
+        self.unfolded < TOO_MUCH && (self.records == 0 || self.records + weight <= MOST_RECORDS)
+    }
+}
+
+/// Room for the records of one commit; given back unless the commit uses it.
+pub(super) struct Room<'a> {
+    store: &'a Store,
+    weight: u64,
+}
+
+impl Room<'_> {
+    /// The commit is done: the next fold gives the room back.
+    pub(super) fn used(mut self) {
+        self.weight = 0;
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if self.weight > 0 {
+            self.store.inner.folding.lock().records -= self.weight;
+            self.store.inner.fold_done.notify_all();
+        }
+    }
 }
 
 impl Store {
@@ -53,14 +102,15 @@ impl Store {
         }
     }
 
-    /// Waits while too much is unwritten.
-    pub(super) fn wait_for_room(&self) -> Result<(), StoreError> {
+    /// Waits while too much is unwritten, and takes room for records of `weight` bytes.
+    pub(super) fn wait_for_room(&self, weight: u64) -> Result<Room<'_>, StoreError> {
+        limits::check_commit(weight)?;
         let mut state = self.inner.folding.lock();
-        if state.unfolded < TOO_MUCH {
-            return Ok(());
-        }
-        let deadline = Instant::now() + PATIENCE;
-        while state.unfolded >= TOO_MUCH {
+        let mut deadline = None;
+        while !state.has_room(weight) {
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+            state.asked = true;
+            self.inner.fold_wanted.notify_one();
             if self
                 .inner
                 .fold_done
@@ -74,7 +124,11 @@ impl Store {
                 return Err(StoreError::Backlog { reason });
             }
         }
-        Ok(())
+        state.records += weight;
+        Ok(Room {
+            store: self,
+            weight,
+        })
     }
 
     /// The loop of the folding thread.
@@ -125,7 +179,10 @@ impl Store {
         let done = self.fold_once();
         let mut state = self.inner.folding.lock();
         match &done {
-            Ok(()) => state.failure = None,
+            Ok(()) => {
+                state.failure = None;
+                state.records -= std::mem::take(&mut state.begun);
+            }
             Err(e) => {
                 state.failure = Some(e.to_string());
                 state.unfolded += taken;
@@ -138,10 +195,12 @@ impl Store {
 
     fn fold_once(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
-        let (frozen, seq) = {
-            let state = inner.commit.lock();
-            (inner.docs.freeze(), state.next_seq - 1)
+        let (frozen, seq, records) = {
+            let mut state = inner.commit.lock();
+            let records = std::mem::take(&mut state.records);
+            (inner.docs.freeze(), state.next_seq - 1, records)
         };
+        inner.folding.lock().begun += records;
         if frozen.is_empty() {
             return Ok(());
         }

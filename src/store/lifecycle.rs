@@ -253,7 +253,7 @@ impl Store {
         done
     }
 
-    fn start(
+    pub(super) fn start(
         location: &Location,
         backend: Arc<dyn Backend>,
         guard: Option<registry::Guard>,
@@ -278,6 +278,7 @@ impl Store {
             Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,
             None => header.folded,
         };
+        let replayed = docs.unwritten_weight();
         let journal = match recovery {
             Some(recovery) if !read_only => Some(recovery.open(last)?),
             _ => None,
@@ -292,10 +293,13 @@ impl Store {
             docs,
             clock,
             journal,
-            commit: Mutex::new(CommitState { next_seq: last + 1 }),
+            commit: Mutex::new(CommitState {
+                next_seq: last + 1,
+                records: replayed,
+            }),
             last_seq: AtomicU64::new(last),
             pages: PageWrites::default(),
-            folding: Mutex::new(fold::FoldState::default()),
+            folding: Mutex::new(fold::FoldState::with_records(replayed)),
             fold_wanted: Condvar::new(),
             fold_done: Condvar::new(),
             fold_turn: Mutex::new(()),

@@ -18,10 +18,13 @@ mod error;
 mod fold;
 mod header;
 mod lifecycle;
+mod limits;
 mod location;
 mod pages;
 mod record;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 use std::sync::Arc;
@@ -85,6 +88,8 @@ struct Inner {
 #[derive(Debug)]
 struct CommitState {
     next_seq: u64,
+    /// What the records of the versions committed since the last fold began may take.
+    records: u64,
 }
 
 /// Hears of every write in the order of the journal, when it is visible and before the next one.

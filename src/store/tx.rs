@@ -1,6 +1,6 @@
 //! A transaction: documents as they were read, the steps applied to them so far.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, limits};
 use crate::tree::edit::{self, Found};
 use crate::tree::{
     Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Time, TreeError, root_key,
@@ -107,8 +107,9 @@ impl<'a> Tx<'a> {
 
     /// Adds a step.
     pub fn push(&mut self, op: Op) -> Result<(), StoreError> {
-        let op = self.unload(op)?;
         let pager = self.pager();
+        limits::check(&op, &self.ops, &self.applier, pager)?;
+        let op = self.unload(op)?;
         let key = op.path().first().cloned().unwrap_or_else(root_key);
         let mut applier = std::mem::take(&mut self.applier);
         let done = {
@@ -227,14 +228,14 @@ fn weigh(entry: &Entry, limit: usize, total: &mut usize) {
             crate::tree::Content::Inline(b) => *total += b.len(),
             crate::tree::Content::Page(_) => *total += 64,
             crate::tree::Content::Chunked(c) => {
-                c.chunks.visit_loaded(&mut |e| {
+                c.chunks.visit_loaded(&mut |_, e| {
                     weigh(e, limit, total);
                     *total <= limit
                 });
             }
         },
         Node::Map(m) | Node::Vector(m) => {
-            m.visit_loaded(&mut |e| {
+            m.visit_loaded(&mut |_, e| {
                 weigh(e, limit, total);
                 *total <= limit
             });

@@ -387,15 +387,37 @@ impl Map {
     }
 
     /// Calls `f` with the entries that are in memory and in no page, until it gives false.
-    pub fn visit_loaded(&self, f: &mut dyn FnMut(&Entry) -> bool) -> bool {
+    pub fn visit_loaded(&self, f: &mut dyn FnMut(&Key, &Entry) -> bool) -> bool {
         match &self.0 {
             Link::Mem(run) if run.saved.get().is_none() => match &run.body {
-                Body::Leaf(items) => items.iter().all(|(_, e)| f(e)),
+                Body::Leaf(items) => items.iter().all(|(k, e)| f(k, e)),
                 Body::Branch { children, .. } => children
                     .iter()
                     .all(|c| Self(c.link.clone()).visit_loaded(f)),
             },
             _ => true,
+        }
+    }
+
+    /// Calls `f` with every entry that is a directory; reads no run without one.
+    pub fn for_each_dir(
+        &self,
+        pager: &Pager,
+        f: &mut dyn FnMut(&Entry) -> Result<(), TreeError>,
+    ) -> Result<(), TreeError> {
+        if self.dirs() == 0 {
+            return Ok(());
+        }
+        let run = self.0.run(pager)?;
+        match &run.body {
+            Body::Leaf(items) => items
+                .iter()
+                .filter(|(_, e)| e.is_dir())
+                .try_for_each(|(_, e)| f(e)),
+            Body::Branch { children, .. } => children
+                .iter()
+                .filter(|c| c.dirs > 0)
+                .try_for_each(|c| Self(c.link.clone()).for_each_dir(pager, f)),
         }
     }
 

@@ -92,6 +92,11 @@ pub struct Applier {
 }
 
 impl Applier {
+    /// The entry that a `Take` took out and no `Place` has placed yet.
+    pub fn taken(&self, index: u64) -> Option<&Entry> {
+        self.taken.get(usize::try_from(index).ok()?)?.as_ref()
+    }
+
     /// Applies the next step.
     pub fn step(
         &mut self,

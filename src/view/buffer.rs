@@ -197,6 +197,15 @@ impl Buffer {
             let index = at / CHUNK_LEN;
             let from = usize::try_from(at % CHUNK_LEN).unwrap_or(0);
             let to = CHUNK.min(from + usize::try_from(end - at).unwrap_or(CHUNK));
+            // Holes are zeros already, and there may be very many.
+            match self.next_data(index, pager)? {
+                Some(next) if next == index => {}
+                Some(next) => {
+                    at = next.saturating_mul(CHUNK_LEN);
+                    continue;
+                }
+                None => break,
+            }
             let mut bytes = if from == 0 && (to == CHUNK || at + (to as u64) >= self.len) {
                 Vec::new()
             } else {
@@ -220,26 +229,46 @@ impl Buffer {
         let mut at = offset;
         while at < self.len {
             let index = at / CHUNK_LEN;
-            if self.has_data(index, pager)? == data {
-                return Ok(Some(at));
+            let next = self.next_data(index, pager)?;
+            match (next, data) {
+                (Some(next), true) => return Ok(Some(at.max(next * CHUNK_LEN))),
+                (None, true) => return Ok(None),
+                (Some(next), false) if next == index => at = (index + 1) * CHUNK_LEN,
+                (_, false) => return Ok(Some(at)),
             }
-            at = (index + 1) * CHUNK_LEN;
         }
         Ok(if data { None } else { Some(self.len) })
     }
 
-    fn has_data(&self, index: u64, pager: &Pager) -> Result<bool, TreeError> {
-        if let Some(w) = self.written.get(&index) {
-            return Ok(!matches!(w, Written::Memory(b) if b.is_empty()));
-        }
-        if index * CHUNK_LEN >= self.base_len {
-            return Ok(false);
-        }
-        match &self.base {
-            Content::Chunked(c) => Ok(c.chunks.get(&Key::index(index), pager)?.is_some()
-                || (self.newline && index == (self.base_len - 1) / CHUNK_LEN)),
-            _ => Ok(true),
-        }
+    /// The first chunk from `from` on that holds data. Looks at what is there, not at holes.
+    fn next_data(&self, from: u64, pager: &Pager) -> Result<Option<u64>, TreeError> {
+        let is_hole = |w: &Written| matches!(w, Written::Memory(b) if b.is_empty());
+        let written = self.written.range(from..).find(|(_, w)| !is_hole(w));
+        let written = written.map(|(index, _)| *index);
+        let ends = self.base_len.div_ceil(CHUNK_LEN);
+        let base = match &self.base {
+            Content::Chunked(c) => {
+                let mut after = from.checked_sub(1).map(Key::index);
+                let kept = loop {
+                    let found = c.chunks.page_after(after.as_ref(), 1, pager)?;
+                    let Some((key, _)) = found.into_iter().next() else {
+                        break None;
+                    };
+                    match key.as_index() {
+                        Some(index) if index >= ends => break None,
+                        Some(index) if !self.written.contains_key(&index) => break Some(index),
+                        _ => after = Some(key),
+                    }
+                };
+                // The newline behind the base.
+                let newline = (self.newline && self.base_len > c.len)
+                    .then(|| ends.saturating_sub(1))
+                    .filter(|index| *index >= from && !self.written.contains_key(index));
+                kept.into_iter().chain(newline).min()
+            }
+            _ => (from..ends).find(|index| !self.written.contains_key(index)),
+        };
+        Ok(written.into_iter().chain(base).min())
     }
 
     /// Units of 512 bytes that hold data.
@@ -290,27 +319,34 @@ impl Buffer {
             Content::Chunked(c) => c.chunks.clone(),
             _ => Map::new(),
         };
-        let shared = matches!(self.base, Content::Chunked(_));
+        // What is shared stays as it is but for its end: a long file may be mostly holes.
         let base_chunks = self.base_len.div_ceil(CHUNK_LEN);
-        for index in 0..base_chunks {
-            let end = (index + 1) * CHUNK_LEN;
-            let as_is =
-                shared && (end <= self.base_len && (!self.newline || end < self.base.len() + 1));
-            if self.written.contains_key(&index) || as_is {
+        let first = match &self.base {
+            Content::Chunked(c) if self.base_len == c.len => base_chunks,
+            Content::Chunked(_) => base_chunks.saturating_sub(2),
+            _ => 0,
+        };
+        for index in first..base_chunks {
+            if self.written.contains_key(&index) {
                 continue;
             }
             let bytes = self.base_chunk(index, pager)?;
+            if bytes.iter().all(|b| *b == 0) {
+                chunks.remove(&Key::index(index), pager)?;
+                continue;
+            }
             chunks.insert(
                 &Key::index(index),
                 piece(Content::Inline(Arc::from(bytes))),
                 pager,
             )?;
         }
-        if let Content::Chunked(c) = &self.base {
-            // Chunks beyond what still counts.
-            for index in base_chunks..c.len.div_ceil(CHUNK_LEN) {
-                chunks.remove(&Key::index(index), pager)?;
+        // Chunks beyond what still counts.
+        while let Some((key, _)) = chunks.last_below(&Key::from_canonical(&[0x20]), pager)? {
+            if key.as_index().is_none_or(|index| index < base_chunks) {
+                break;
             }
+            chunks.remove(&key, pager)?;
         }
         for (index, w) in &self.written {
             let content = match w {
@@ -350,6 +386,33 @@ mod tests {
         Spill,
         Commit,
         CommitAsText,
+    }
+
+    #[test]
+    fn a_file_of_holes_costs_what_is_in_it() {
+        let place = Location::parse("mem:").unwrap();
+        let store = Store::create(&place, &CreateOptions::default()).unwrap();
+        let pager = store.pager();
+        let huge = i64::MAX as u64;
+        let mut buffer = Buffer::empty();
+        buffer.write(3 * CHUNK_LEN, b"data", pager).unwrap();
+        buffer.truncate(huge, pager).unwrap();
+        buffer = Buffer::new(buffer.to_content(pager).unwrap(), false);
+        assert_eq!(buffer.seek(0, true, pager).unwrap(), Some(3 * CHUNK_LEN));
+        assert_eq!(
+            buffer.seek(3 * CHUNK_LEN + 1, false, pager).unwrap(),
+            Some(4 * CHUNK_LEN)
+        );
+        assert_eq!(buffer.seek(4 * CHUNK_LEN, true, pager).unwrap(), None);
+        buffer.write(7 * CHUNK_LEN, b"more", pager).unwrap();
+        buffer = Buffer::new(buffer.to_content(pager).unwrap(), false);
+        assert_eq!(buffer.len(), huge);
+        buffer.zero(0, huge, pager).unwrap();
+        assert_eq!(buffer.seek(0, true, pager).unwrap(), None);
+        assert_eq!(buffer.seek(0, false, pager).unwrap(), Some(0));
+        buffer.truncate(2 * CHUNK_LEN, pager).unwrap();
+        buffer = Buffer::new(buffer.to_content(pager).unwrap(), false);
+        assert_eq!(buffer.read_all(pager).unwrap(), vec![0; 2 * CHUNK]);
     }
 
     fn place() -> impl Strategy<Value = u64> {

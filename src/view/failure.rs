@@ -80,6 +80,7 @@ fn from_backend(what: &'static str, e: BackendError) -> ViewError {
             after: PATIENCE,
         },
         BackendError::ReadOnly { .. } => ViewError::ReadOnly { what: what.into() },
+        BackendError::TooLarge { size, limit, .. } => too_big(size, limit),
         e @ BackendError::Damage { .. } => ViewError::Damaged {
             key: what.to_owned(),
             source: Box::new(e),
@@ -93,11 +94,20 @@ fn from_journal(e: JournalError) -> ViewError {
         e if e.is_no_space() => ViewError::NoSpace {
             what: "the journal".into(),
         },
+        JournalError::TooLarge { size, limit } => too_big(size as u64, limit as u64),
         e @ JournalError::Damage { .. } => ViewError::Damaged {
             key: "the journal".to_owned(),
             source: Box::new(e),
         },
         e => ViewError::io("the journal", e),
+    }
+}
+
+fn too_big(size: u64, limit: u64) -> ViewError {
+    ViewError::TooBig {
+        what: "the entry with its name and attributes".into(),
+        size,
+        limit,
     }
 }
 

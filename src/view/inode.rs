@@ -34,6 +34,8 @@ pub struct Inode {
     pub(super) handles: AtomicU64,
     /// Open handles that can write.
     pub(super) writers: AtomicU64,
+    /// The working copy has something to commit.
+    pub(super) dirty: AtomicBool,
     /// The API replaced the value: what is in the working copy is out of date.
     pub(super) replaced: AtomicBool,
     /// The API replaced the value while it was open for reading: this inode keeps what it had.
@@ -49,6 +51,7 @@ impl Inode {
             lookups: AtomicU64::new(0),
             handles: AtomicU64::new(0),
             writers: AtomicU64::new(0),
+            dirty: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             detached: AtomicBool::new(false),
         }

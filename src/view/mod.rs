@@ -22,6 +22,8 @@ mod ops;
 pub mod render;
 mod special;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod types;
 mod typing;

@@ -298,6 +298,11 @@ impl Table {
         drop_if_unused(&mut state, inode);
     }
 
+    /// The inode has nothing to commit any more: it goes if nobody else knows it.
+    pub fn settled(&self, inode: &Inode) {
+        drop_if_unused(&mut self.0.lock(), inode);
+    }
+
     /// Everything known at and below a path, the top first.
     pub fn below(&self, path: &[Key]) -> Vec<Arc<Inode>> {
         let state = self.0.lock();
@@ -340,6 +345,7 @@ fn drop_if_unused(state: &mut State, inode: &Inode) {
     let used = inode.ino == ROOT
         || inode.lookups.load(Ordering::Acquire) > 0
         || inode.handles.load(Ordering::Acquire) > 0
+        || inode.dirty.load(Ordering::Acquire)
         || state.names.contains_key(&inode.ino);
     if used {
         return;

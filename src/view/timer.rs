@@ -1,6 +1,7 @@
 //! Commits what programs leave open: a written file at most a few seconds after the write.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,14 +24,23 @@ impl Dirty {
     /// The inode has something to commit since now, or since before.
     pub fn add(&self, inode: &Arc<Inode>) {
         let mut dirty = self.0.lock();
+        inode.dirty.store(true, Ordering::Release);
         dirty
             .entry(inode.ino)
             .or_insert_with(|| (Arc::clone(inode), Instant::now()));
     }
 
     /// The inode has nothing to commit.
-    pub fn remove(&self, ino: Ino) {
-        self.0.lock().remove(&ino);
+    pub fn remove(&self, inode: &Inode) {
+        let mut dirty = self.0.lock();
+        inode.dirty.store(false, Ordering::Release);
+        // Another inode may have come to have this number.
+        if dirty
+            .get(&inode.ino)
+            .is_some_and(|(held, _)| std::ptr::eq(&raw const **held, inode))
+        {
+            dirty.remove(&inode.ino);
+        }
     }
 
     /// All inodes with something to commit.

@@ -247,7 +247,7 @@ fn is_old_manifest(dir: &Path, name: &Path) -> bool {
 fn a_storage_that_lost_its_identity_is_not_made_anew() {
     let closed = Closed::new(10, 10);
     fs::remove_file(closed.dir.path().join("engine/identity")).unwrap();
-    assert!(Embedded::exists(closed.dir.path()));
+    assert!(Embedded::exists(closed.dir.path()).unwrap());
     let created = Embedded::create(closed.dir.path(), Duration::ZERO);
     assert!(
         matches!(created, Err(BackendError::Exists { .. })),

@@ -1,5 +1,7 @@
 //! One process at a time has the embedded storage open.
 
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use konserve_fs::backend::BackendError;
@@ -38,6 +40,29 @@ fn an_opener_waits_for_a_holder_that_goes() {
         drop(holder);
     });
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_holder_that_went_holds_nothing_while_processes_are_started() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // A new process has all files of this one until it runs its program.
+                    Command::new("/bin/true").status().unwrap();
+                }
+            });
+        }
+        let failure = (0..500).find_map(|_| {
+            let opened = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO);
+            opened.err()
+        });
+        done.store(true, Ordering::Relaxed);
+        assert!(failure.is_none(), "{failure:?}");
+    });
 }
 
 #[test]

@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// ends; the holder's number in the file is only for messages.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -54,7 +54,17 @@ impl Lock {
         if !shared {
             sign(&mut file).map_err(failed)?;
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file would not do: a process that is just being started has it, too, until it
+    /// runs its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock goes when its file is closed");
+        }
     }
 }
 

@@ -22,32 +22,39 @@ impl View {
 
     /// Commits a working copy. If that fails it stays as it is, to be tried again.
     pub(super) fn commit_work(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<()> {
-        self.refresh(inode, work)?;
-        if !is_dirty(work) {
-            return Ok(());
-        }
-        if work.orphan {
-            self.clean(inode, work);
-            return Ok(());
-        }
-        match self.try_commit(inode, work) {
-            Ok(()) => {
-                work.error = None;
-                Ok(())
+        loop {
+            self.refresh(inode, work)?;
+            if !is_dirty(work) {
+                return Ok(());
             }
-            Err(e) => {
-                self.note_failure(inode, work, &e);
-                Err(e)
+            // A file without a name has nothing to commit to.
+            work.orphan |= inode.place().is_none();
+            if work.orphan {
+                self.clean(inode, work);
+                return Ok(());
+            }
+            match self.try_commit(inode, work) {
+                Ok(true) => {
+                    work.error = None;
+                    return Ok(());
+                }
+                // The API took the file away or replaced it: the mark of that is about to come.
+                Ok(false) => std::thread::yield_now(),
+                Err(e) => {
+                    self.note_failure(inode, work, &e);
+                    return Err(e);
+                }
             }
         }
     }
 
-    fn try_commit(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<()> {
+    /// Commits; false if the file has lost its place meanwhile.
+    fn try_commit(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<bool> {
         let pager = self.store.pager();
         let found = self.current(inode, work)?;
         let Some(buffer) = &work.buffer else {
             self.clean(inode, work);
-            return Ok(());
+            return Ok(true);
         };
         let declared =
             typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
@@ -68,8 +75,7 @@ impl View {
         let entry = Entry::plain(typed.node).with_attrs(attrs);
         let committed = self.put_file(inode, work, &entry)?;
         let Some(entry) = committed else {
-            // The API took the file away or replaced it meanwhile.
-            return self.commit_work(inode, work);
+            return Ok(false);
         };
         let (content, newline) =
             typing::file_bytes(&entry, pager).map_err(failure::in_inode(inode.ino))?;
@@ -80,7 +86,7 @@ impl View {
         if !inode.is_open() {
             work.settle();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Puts a file's new entry; `None` if it has lost its place.

@@ -85,10 +85,12 @@ impl View {
         use std::sync::atomic::Ordering;
         let access = flags & libc::O_ACCMODE;
         let write = access != libc::O_RDONLY;
-        inode.handles.fetch_add(1, Ordering::AcqRel);
+        // The writer first: an API write that comes in between takes an open file without writers
+        // from its name, and what is written then would be lost.
         if write {
             inode.writers.fetch_add(1, Ordering::AcqRel);
         }
+        inode.handles.fetch_add(1, Ordering::AcqRel);
         let handle = FileHandle {
             inode: Arc::clone(inode),
             read: access != libc::O_WRONLY,

@@ -253,14 +253,16 @@ impl View {
             work.pending = false;
             self.clean(inode, work);
         }
-        if !inode.replaced.load(Ordering::Acquire) || work.orphan {
+        // The mark goes before the look: a write that comes in between marks again.
+        if work.orphan || !inode.replaced.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
         let found = match self.table.path(inode.ino) {
-            Some(path) => self.entry_at(&path)?,
+            Some(path) => self.entry_at(&path).inspect_err(|_| {
+                inode.replaced.store(true, Ordering::Release);
+            })?,
             None => None,
         };
-        inode.replaced.store(false, Ordering::Release);
         self.clean(inode, work);
         work.pending = false;
         match found {
@@ -280,7 +282,8 @@ impl View {
         work.state = State::Clean;
         work.mtime = None;
         work.kill = false;
-        self.dirty.remove(inode.ino);
+        self.dirty.remove(inode);
+        self.table.settled(inode);
     }
 
     /// Makes an entry the working copy.
