@@ -79,7 +79,10 @@ impl Table {
     pub fn counts(&self) -> (usize, usize) {
         let state = self.0.lock();
         let pending = state.pending.values().map(BTreeMap::len).sum();
-        (state.inodes.len().saturating_sub(1).max(state.names.len()), pending)
+        (
+            state.inodes.len().saturating_sub(1).max(state.names.len()),
+            pending,
+        )
     }
 
     /// The path of an inode; `None` if it has no name any more.
