@@ -8,6 +8,7 @@
 mod access;
 pub mod background;
 mod beacon;
+mod blob;
 mod connections;
 mod content;
 mod cp;

@@ -79,6 +79,9 @@ impl View {
         let owner = self.owner_of(entry);
         let mut times = times_of(entry, stamp);
         let mut nlink = 1;
+        if ino == ROOT {
+            times.crtime = self.store.created();
+        }
         if let (FileKind::Dir, Some(children)) = (kind, entry.children()) {
             let dirs = if ino == ROOT {
                 self.root_dirs()?
@@ -86,9 +89,11 @@ impl View {
                 children.dirs()
             };
             nlink = u32::try_from(dirs.saturating_add(2)).unwrap_or(u32::MAX);
-            if let Some(created) = self.table.pending_time(ino) {
-                times.mtime = times.mtime.max(created);
-                times.ctime = times.ctime.max(created);
+            if let Some(created) = self.table.pending_time(ino)
+                && created > times.ctime
+            {
+                times.mtime = created;
+                times.ctime = created;
             }
         }
         Ok(Attr {

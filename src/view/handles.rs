@@ -75,6 +75,11 @@ impl Handles {
             .ok_or(ViewError::BadHandle { fh, operation })
     }
 
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.files.read().len() + self.dirs.read().len()
+    }
+
     /// Closes a file.
     pub fn close(&self, fh: u64) -> Option<Arc<FileHandle>> {
         self.files.write().remove(&fh)

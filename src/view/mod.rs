@@ -169,6 +169,14 @@ impl View {
         self.last_error.lock().clone()
     }
 
+    /// How much the view keeps in mind: inodes beside the root, names that are not committed, open
+    /// handles, inodes with something to commit.
+    #[doc(hidden)]
+    pub fn known(&self) -> [usize; 4] {
+        let (inodes, pending) = self.table.counts();
+        [inodes, pending, self.handles.count(), self.dirty.count()]
+    }
+
     fn writable(&self) -> Result<()> {
         if self.options.read_only {
             return Err(ViewError::ReadOnly {

@@ -75,6 +75,16 @@ impl Table {
         self.0.lock().inodes.get(&ino).cloned()
     }
 
+    /// Inodes beside the root, and names that are not committed.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.0.lock();
+        let pending = state.pending.values().map(BTreeMap::len).sum();
+        (
+            state.inodes.len().saturating_sub(1).max(state.names.len()),
+            pending,
+        )
+    }
+
     /// The path of an inode; `None` if it has no name any more.
     pub fn path(&self, ino: Ino) -> Option<Vec<Key>> {
         self.0.lock().path(ino)

@@ -43,6 +43,11 @@ impl Dirty {
         }
     }
 
+    /// How many inodes have something to commit.
+    pub fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// All inodes with something to commit.
     pub fn take_all(&self) -> Vec<Arc<Inode>> {
         self.0.lock().drain().map(|(_, (inode, _))| inode).collect()

@@ -11,7 +11,7 @@ use super::super::{Result, View, ViewError, failure};
 use super::create::is_dirty;
 use super::join;
 use crate::tree::Entry;
-use crate::tree::edit::Found;
+use crate::tree::edit::{self, Found};
 
 impl View {
     /// Commits what an inode's working copy has.
@@ -101,7 +101,7 @@ impl View {
             if inode.replaced.load(Ordering::Acquire) || inode.detached.load(Ordering::Acquire) {
                 return Ok(None);
             }
-            let (path, _) = match self.dir_in(tx, place.parent) {
+            let (path, dir) = match self.dir_in(tx, place.parent) {
                 Ok(dir) => dir,
                 // The directory was taken away through the API.
                 Err(ViewError::Stale { .. } | ViewError::NotDirectory { .. }) => return Ok(None),
@@ -122,7 +122,10 @@ impl View {
                     slot.insert(entry).clone()
                 }
             };
-            tx.put(at, entry.clone(), created.filter(|_| there.is_none()))?;
+            // The directory changed when the name was created: what happened to it since stands.
+            let since = edit::times_of(&dir.entry, dir.stamp).ctime;
+            let moves = created.filter(|birth| there.is_none() && *birth > since);
+            tx.put(at, entry.clone(), moves)?;
             let marked = Arc::clone(inode);
             tx.require(move || {
                 !marked.replaced.load(Ordering::Acquire) && !marked.detached.load(Ordering::Acquire)

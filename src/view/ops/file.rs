@@ -20,7 +20,7 @@ impl View {
     ///
     /// # Errors
     /// [`ViewError::IsDirectory`]; [`ViewError::ReadOnly`]; [`ViewError::Stale`].
-    pub fn open(&self, _caller: &Caller, ino: Ino, flags: i32) -> Result<Opened> {
+    pub fn open(&self, caller: &Caller, ino: Ino, flags: i32) -> Result<Opened> {
         let write = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         if write {
             self.writable()?;
@@ -42,6 +42,7 @@ impl View {
             self.load(&inode, &mut work, found)?;
         }
         if flags & libc::O_TRUNC != 0 {
+            work.kill |= caller.uid != 0;
             self.resize(&inode, &mut work, 0)?;
         }
         // What the kernel has cached is right: every change from elsewhere has been invalidated.

@@ -1,0 +1,15 @@
+//! The filesystem view without a mount: operations as the kernel sends them, against a model.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
+
+mod view {
+    mod api;
+    mod files;
+    mod harness;
+    mod times;
+}

@@ -1,0 +1,1 @@
+//! API writes while the mount has things open.

@@ -1,0 +1,34 @@
+//! Which operations move which times.
+
+use super::harness::Side;
+
+#[test]
+fn the_root_directory_keeps_its_birth() {
+    let s = Side::new();
+    let born = s.attr("").crtime;
+    s.mkdir("d");
+    assert_eq!(s.attr("").crtime, born);
+    assert!(s.attr("").mtime > born);
+    assert_eq!(s.killed().attr("").crtime, born);
+}
+
+#[test]
+fn the_times_of_a_directory_stay_when_a_file_created_before_is_committed() {
+    let s = Side::new();
+    s.mkdir("d");
+    let fh = s.create("d/empty");
+    s.touch("d", 1_000_000_000);
+    let set = s.attr("d");
+    assert_eq!(set.mtime.secs, 1_000_000_000);
+    s.close(fh);
+    let after = s.attr("d");
+    assert_eq!((after.mtime, after.ctime), (set.mtime, set.ctime));
+
+    let fh = s.create("d/first");
+    s.mkdir("d/second");
+    let made = s.attr("d");
+    s.close(fh);
+    let after = s.attr("d");
+    assert_eq!((after.mtime, after.ctime), (made.mtime, made.ctime));
+    assert_eq!(s.killed().attr("d").mtime, made.mtime);
+}
