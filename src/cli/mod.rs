@@ -23,6 +23,7 @@ mod execute;
 mod exit;
 mod export;
 mod export_tree;
+mod file_request;
 mod files;
 pub mod frame;
 mod get;

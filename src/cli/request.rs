@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::entry::EntryInfo;
 use super::exit::Exit;
-use super::files::{FileFacts, FileRequest};
+use super::file_request::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
 
 /// One thing to do with a store. Values travel as canonical CBOR.
