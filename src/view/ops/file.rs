@@ -27,7 +27,12 @@ impl View {
         }
         let inode = self.inode(ino)?;
         let mut work = inode.work.lock();
+        let orphan = work.orphan;
         let found = self.current(&inode, &mut work)?;
+        if work.orphan && !orphan {
+            // The API has replaced it, and the kernel has not heard of it yet: it looks again.
+            return Err(ViewError::Stale { ino });
+        }
         match special::kind(&found.entry.node).0 {
             FileKind::Dir => return Err(ViewError::IsDirectory { ino }),
             FileKind::File => {}
