@@ -32,6 +32,12 @@ impl View {
                     continue;
                 }
                 if work.pending {
+                    // Nothing to take away, but the directory has changed, twice.
+                    self.transact(|tx| {
+                        let (path, mut dir) = self.dir_in(tx, parent)?;
+                        edit::touch(&mut dir.entry, dir.stamp, now);
+                        Ok(tx.set_attrs(path.into(), dir.entry.attrs())?)
+                    })?;
                     if let Some(entry) = &work.entry {
                         self.leave_hint(parent, &key, entry);
                     }
