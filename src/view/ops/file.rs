@@ -195,7 +195,7 @@ impl View {
         if inode.handles.load(Ordering::Acquire) == 1 {
             match self.commit_work(inode, &mut work) {
                 Ok(()) => {}
-                Err(ViewError::Invalid { .. } | ViewError::TooBig { .. }) => {
+                Err(e) if e.is_refusal() => {
                     // Refused content that nobody has open any more: the old value stays.
                     self.clean(inode, &mut work);
                     if work.pending {

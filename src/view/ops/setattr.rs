@@ -23,9 +23,23 @@ impl View {
         let mut work = inode.work.lock();
         if let Some(size) = set.size {
             let found = self.current(&inode, &mut work)?;
+            let before = work.content();
             self.set_size(&inode, &mut work, &found, size, caller)?;
-            if set.fh.is_none() {
-                self.commit_work(&inode, &mut work)?;
+            if set.fh.is_none()
+                && let Err(e) = self.commit_work(&inode, &mut work)
+            {
+                if e.is_refusal() {
+                    // What is refused has not happened, for whoever has the file open neither.
+                    self.clean(&inode, &mut work);
+                    work.restore(before);
+                    if is_dirty(&work) {
+                        self.dirty.add(&inode);
+                    }
+                }
+                if !inode.is_open() {
+                    work.settle();
+                }
+                return Err(e);
             }
         }
         let now = self.time();
