@@ -52,3 +52,16 @@ fn creating_and_removing_a_file_moves_the_times_of_its_directory_for_good() {
         assert_eq!(removed.crtime, before.crtime);
     }
 }
+
+#[test]
+fn giving_a_file_a_type_moves_its_ctime_committed_or_not() {
+    let s = Side::new();
+    let fh = s.create("f");
+    for _ in 0..2 {
+        let before = s.attr("f");
+        s.set_type("f", "int").unwrap();
+        let after = s.attr("f");
+        assert!(after.ctime > before.ctime && after.mtime == before.mtime);
+        s.view.fsync(fh, false).unwrap();
+    }
+}

@@ -288,7 +288,7 @@ impl View {
         let ino = inode.ino;
         if work.pending || work.orphan {
             let found = self.current(inode, work)?;
-            let mut attrs = found.entry.attrs();
+            let mut attrs = changed(&found, found.entry.attrs(), self.time());
             attrs.declared = wanted.map(|t| t.as_str().to_owned());
             if let Some(entry) = &mut work.entry {
                 entry.set_attrs(attrs);
