@@ -136,3 +136,19 @@ fn what_is_made_where_the_api_removed_an_open_file_is_new() {
     s.close(fh);
     assert_eq!(s.attr("f").kind, FileKind::Dir);
 }
+
+#[test]
+fn a_file_put_over_a_symbolic_link_is_another_thing() {
+    let s = Side::new();
+    let attr = s.view.symlink(&CALLER, 1, b"x", b"target").unwrap();
+    s.assoc("x", "42");
+    let file = s.attr("x");
+    assert_eq!((file.kind, file.perm), (FileKind::File, 0o644));
+    assert_ne!(file.ino, attr.ino);
+    s.assoc("x", r#"#kfs/symlink "elsewhere""#);
+    let link = s.attr("x");
+    assert_eq!((link.kind, link.perm), (FileKind::Symlink, 0o777));
+    s.assoc("x", r#"#kfs/symlink "nowhere""#);
+    assert_eq!(s.ino("x"), link.ino);
+    assert_eq!(s.view.readlink(link.ino).unwrap(), b"nowhere");
+}
