@@ -28,3 +28,19 @@ fn a_truncation_that_strict_types_refuse_has_not_happened() {
     s.close(fh);
     assert_eq!(s.get("n"), Some(v("77")));
 }
+
+#[test]
+fn a_typed_file_written_without_a_newline_is_read_without_one() {
+    let s = Side::new();
+    for (path, value, written) in [("n", "42", "43"), ("k", ":a", ":b"), ("l", "(1)", "(2)")] {
+        s.assoc(path, value);
+        s.put(path, written);
+        assert_eq!(s.get(path), Some(v(written)));
+        assert_eq!(s.read(path), written);
+        assert_eq!(s.attr(path).size, written.len() as u64);
+    }
+    let s = s.killed();
+    assert_eq!(s.read("n"), "43");
+    s.assoc("n", "44");
+    assert_eq!(s.read("n"), "44\n", "written by the API, it is printed");
+}
