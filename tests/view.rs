@@ -12,4 +12,5 @@ mod view {
     mod files;
     mod harness;
     mod times;
+    mod types;
 }

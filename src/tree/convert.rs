@@ -146,6 +146,8 @@ pub fn merge(
         (Node::Map(_) | Node::Vector(_), _) | (_, Value::Map(_) | Value::Vector(_)) => {
             return fresh(value);
         }
+        // A symbolic link or a pipe and a file are things of different kinds.
+        _ if own_tag_of(&old.node) != own_tag(value) => return fresh(value),
         _ => return merge_file(old, value, now, stamp, pager),
     };
     let vector = matches!(old.node, Node::Vector(_));
@@ -189,6 +191,21 @@ pub fn merge(
         restamp(&mut entry, stamp, now);
     }
     Ok(entry)
+}
+
+/// The tag of a value that stands for something of this store's own, as `kfs/symlink` does.
+fn own_tag(value: &Value) -> Option<&str> {
+    match value {
+        Value::Tagged(tag, _) => Some(tag.as_str()).filter(|tag| tag.starts_with("kfs/")),
+        _ => None,
+    }
+}
+
+fn own_tag_of(node: &Node) -> Option<&str> {
+    match node {
+        Node::Scalar(value) => own_tag(value),
+        _ => None,
+    }
 }
 
 fn merge_file(

@@ -232,6 +232,11 @@ pub enum ViewError {
 }
 
 impl ViewError {
+    /// Whether the content itself is refused, so that trying again would not help.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Invalid { .. } | Self::TooBig { .. })
+    }
+
     /// There is no such name, and the kernel may remember it until told otherwise.
     #[must_use]
     pub fn not_found(parent: Ino, name: &[u8]) -> Self {

@@ -36,10 +36,13 @@ pub struct Inode {
     pub(super) writers: AtomicU64,
     /// The working copy has something to commit.
     pub(super) dirty: AtomicBool,
-    /// The API replaced the value: what is in the working copy is out of date.
-    pub(super) replaced: AtomicBool,
-    /// The API replaced the value while it was open for reading: this inode keeps what it had.
-    pub(super) detached: AtomicBool,
+    /// The number that the tree gives the entry. It differs from `ino` where another inode still had
+    /// that number.
+    number: AtomicU64,
+    /// Counts the writes through the API at, above or below its place.
+    marks: AtomicU64,
+    /// How many of them have been looked into.
+    settled: AtomicU64,
 }
 
 impl Inode {
@@ -52,9 +55,36 @@ impl Inode {
             handles: AtomicU64::new(0),
             writers: AtomicU64::new(0),
             dirty: AtomicBool::new(false),
-            replaced: AtomicBool::new(false),
-            detached: AtomicBool::new(false),
+            number: AtomicU64::new(ino),
+            marks: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
         }
+    }
+
+    /// The number that the tree gives the entry: it tells whether what stands at the place is still
+    /// the same.
+    pub(super) fn number(&self) -> Ino {
+        self.number.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_number(&self, number: Ino) {
+        self.number.store(number, Ordering::Release);
+    }
+
+    /// The API wrote at, above or below the place: what is known of the entry may be out of date.
+    pub(super) fn mark(&self) {
+        self.marks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The mark that has not been looked into, if there is one.
+    pub(super) fn marked(&self) -> Option<u64> {
+        let marks = self.marks.load(Ordering::Acquire);
+        (marks != self.settled.load(Ordering::Acquire)).then_some(marks)
+    }
+
+    /// What led to this mark has been looked into; later ones have not.
+    pub(super) fn settle(&self, mark: u64) {
+        self.settled.fetch_max(mark, Ordering::AcqRel);
     }
 
     /// Where it is.

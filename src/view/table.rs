@@ -47,6 +47,14 @@ impl State {
         }
     }
 
+    /// A number that no inode has: this one if possible.
+    fn free(&self, mut ino: Ino) -> Ino {
+        while self.inodes.contains_key(&ino) {
+            ino = super::inode::other_ino(ino);
+        }
+        ino
+    }
+
     fn path(&self, ino: Ino) -> Option<Vec<Key>> {
         let mut keys = Vec::new();
         let mut at = ino;
@@ -85,6 +93,22 @@ impl Table {
         )
     }
 
+    /// The inodes from the top directory on a path to this one, with their names; `None` if it has no
+    /// name any more.
+    pub fn chain(&self, ino: Ino) -> Option<Vec<(Arc<Inode>, Key)>> {
+        let state = self.0.lock();
+        let mut chain = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            let inode = Arc::clone(state.inodes.get(&at)?);
+            let place = inode.place.lock().clone()?;
+            chain.push((inode, place.key));
+            at = place.parent;
+        }
+        chain.reverse();
+        Some(chain)
+    }
+
     /// The path of an inode; `None` if it has no name any more.
     pub fn path(&self, ino: Ino) -> Option<Vec<Key>> {
         self.0.lock().path(ino)
@@ -97,23 +121,22 @@ impl Table {
         state.inodes.get(ino).cloned()
     }
 
-    /// The inode at a place, making one with the number `ino` if none is known there, and counting a
-    /// kernel reference if asked to. A number that is taken by another place is replaced.
+    /// The inode at a place, making one with the number `ino` of the tree if none is known there, and
+    /// counting a kernel reference if asked to. A number that another inode still has is replaced.
     pub fn enter(&self, parent: Ino, key: &Key, ino: Ino, count: bool) -> Arc<Inode> {
         let mut state = self.0.lock();
         let known = state.names.get(&parent).and_then(|n| n.get(key)).copied();
         let inode = match known.and_then(|ino| state.inodes.get(&ino)).cloned() {
             Some(inode) => inode,
             None => {
-                let mut ino = ino;
-                while state.inodes.contains_key(&ino) {
-                    ino = super::inode::other_ino(ino);
-                }
+                let number = ino;
+                let ino = state.free(number);
                 let place = Place {
                     parent,
                     key: key.clone(),
                 };
                 let inode = Arc::new(Inode::new(ino, Some(place), Work::default()));
+                inode.set_number(number);
                 state.inodes.insert(ino, Arc::clone(&inode));
                 state
                     .names
@@ -133,7 +156,20 @@ impl Table {
     pub fn number(&self, parent: Ino, key: &Key, ino: Ino) -> Ino {
         let state = self.0.lock();
         let known = state.names.get(&parent).and_then(|n| n.get(key)).copied();
-        known.unwrap_or(ino)
+        known.unwrap_or_else(|| state.free(ino))
+    }
+
+    /// Counts a kernel reference to an inode; false if it has been forgotten meanwhile.
+    pub fn refer(&self, inode: &Arc<Inode>) -> bool {
+        let state = self.0.lock();
+        let known = state
+            .inodes
+            .get(&inode.ino)
+            .is_some_and(|known| Arc::ptr_eq(known, inode));
+        if known {
+            inode.lookups.fetch_add(1, Ordering::AcqRel);
+        }
+        known
     }
 
     /// Adds a newly created file whose name is not committed yet; gives `None` if the place is taken.
@@ -200,6 +236,16 @@ impl Table {
         state.pending.get(&parent)?.values().map(|(_, t)| *t).max()
     }
 
+    /// What was at a place is gone. Who has come to know it without `known` seeing that has to look.
+    pub fn remove(&self, parent: Ino, key: &Key, known: Option<&Arc<Inode>>) {
+        if let Some(inode) = self.at(parent, key) {
+            if known.is_none_or(|known| !Arc::ptr_eq(known, &inode)) {
+                inode.mark();
+            }
+            self.unlink(&inode);
+        }
+    }
+
     /// The inode has no name any more.
     pub fn unlink(&self, inode: &Inode) {
         let mut state = self.0.lock();
@@ -210,8 +256,9 @@ impl Table {
         drop_if_unused(&mut state, inode);
     }
 
-    /// What is known at `from` is at `to` now; what was known there has no name any more.
-    pub fn rename(&self, from: &Place, to: &Place) {
+    /// What is known at `from` is at `to` now, with this number stored; what was known there has no
+    /// name any more.
+    pub fn rename(&self, from: &Place, to: &Place, number: Ino) {
         let mut state = self.0.lock();
         let moved = state
             .names
@@ -231,6 +278,7 @@ impl Table {
         if let Some(inode) = moved.and_then(|ino| state.inodes.get(&ino)).cloned() {
             state.unname(from, inode.ino);
             *inode.place.lock() = Some(to.clone());
+            inode.set_number(number);
             state
                 .names
                 .entry(to.parent)
@@ -239,8 +287,8 @@ impl Table {
         }
     }
 
-    /// What is known at two places changes places.
-    pub fn exchange(&self, a: &Place, b: &Place) {
+    /// What is known at two places changes places, with these numbers stored.
+    pub fn exchange(&self, (a, number_a): (&Place, Ino), (b, number_b): (&Place, Ino)) {
         let mut state = self.0.lock();
         let at = |state: &State, p: &Place| {
             state
@@ -255,9 +303,10 @@ impl Table {
                 state.unname(from, ino);
             }
         }
-        for (ino, to) in [(ino_a, b), (ino_b, a)] {
+        for (ino, to, number) in [(ino_a, b, number_a), (ino_b, a, number_b)] {
             if let Some(inode) = ino.and_then(|ino| state.inodes.get(&ino)).cloned() {
                 *inode.place.lock() = Some(to.clone());
+                inode.set_number(number);
                 state
                     .names
                     .entry(to.parent)
@@ -267,7 +316,7 @@ impl Table {
         }
     }
 
-    /// The names in a directory have other keys now.
+    /// The names in a directory have other keys now, and their numbers are stored.
     pub fn rekey(&self, parent: Ino, f: fn(&Key) -> Option<Key>) {
         let mut state = self.0.lock();
         let Some(names) = state.names.remove(&parent) else {
@@ -279,6 +328,7 @@ impl Table {
             .collect();
         for (key, ino) in &names {
             if let Some(inode) = state.inodes.get(ino) {
+                inode.set_number(*ino);
                 *inode.place.lock() = Some(Place {
                     parent,
                     key: key.clone(),
@@ -295,6 +345,7 @@ impl Table {
             return;
         };
         let before = inode.lookups.load(Ordering::Acquire);
+        // References are counted with the table locked.
         inode
             .lookups
             .store(before.saturating_sub(n), Ordering::Release);

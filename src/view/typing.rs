@@ -181,6 +181,14 @@ fn classed(all: &[u8], declared: Option<String>) -> Typed {
 
 fn from_parsed(parsed: render::ParsedContent, declared: Option<String>) -> Typed {
     let bare = matches!(parsed.value, Value::Text(_)) && !parsed.newline;
+    let literal = match parsed.value {
+        Value::Text(_) | Value::Bytes(_) => None,
+        // The view adds a newline to what it prints: without one the bytes differ from that too.
+        ref value if parsed.literal.is_none() && !parsed.newline => {
+            Some(render::render(value, false, None))
+        }
+        _ => parsed.literal,
+    };
     let node = match parsed.value {
         Value::Text(t) => Node::Text(convert::from_bytes(t.as_bytes())),
         Value::Bytes(b) => Node::Bytes(convert::from_bytes(&b)),
@@ -189,7 +197,7 @@ fn from_parsed(parsed: render::ParsedContent, declared: Option<String>) -> Typed
     Typed {
         node,
         bare,
-        literal: parsed.literal,
+        literal,
         declared,
     }
 }

@@ -1,6 +1,5 @@
 //! Writes through the API, or another view, as this view's kernel must hear of them.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::inode::Inode;
@@ -51,22 +50,17 @@ impl Watch {
         }
     }
 
+    /// What the write did to it is found out when it is used next: that may take reading pages.
     fn replaced(&self, inode: &Arc<Inode>) {
         if inode.ino == ROOT {
             return;
         }
-        let place = inode.place();
-        if inode.is_open() && inode.writers.load(Ordering::Acquire) == 0 {
-            // Who reads keeps what was opened; the path gets a new inode.
-            inode.detached.store(true, Ordering::Release);
-            self.table.unlink(inode);
-        } else {
-            inode.replaced.store(true, Ordering::Release);
-            if let Some(kernel) = self.kernel.get() {
-                kernel.inode(inode.ino);
-            }
-        }
-        if let (Some(place), Some(kernel)) = (place, self.kernel.get()) {
+        inode.mark();
+        let Some(kernel) = self.kernel.get() else {
+            return;
+        };
+        kernel.inode(inode.ino);
+        if let Some(place) = inode.place() {
             for context in [NameContext::Map, NameContext::Vector] {
                 kernel.entry(place.parent, &name_of(&place.key, context));
             }

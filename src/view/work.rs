@@ -53,6 +53,16 @@ impl Work {
         }
     }
 
+    /// What a change of the content changes, for [`Work::restore`].
+    pub fn content(&self) -> (Option<Buffer>, State, Option<Time>, bool) {
+        (self.buffer.clone(), self.state, self.mtime, self.kill)
+    }
+
+    /// Takes a change of the content back.
+    pub fn restore(&mut self, before: (Option<Buffer>, State, Option<Time>, bool)) {
+        (self.buffer, self.state, self.mtime, self.kill) = before;
+    }
+
     /// Forgets everything that the tree knows too.
     pub fn settle(&mut self) {
         if !self.orphan && !self.pending && self.state == State::Clean {

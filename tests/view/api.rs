@@ -1,1 +1,154 @@
 //! API writes while the mount has things open.
+
+use konserve_fs::view::{FileKind, ViewError};
+
+use super::harness::{CALLER, Side, v};
+
+#[test]
+fn an_api_write_around_an_open_file_leaves_it_alone() {
+    let s = Side::new();
+    s.assoc("d", r#"{"read" "old" "written" "old" "n" 1}"#);
+    let (read, written) = (s.ino("d/read"), s.ino("d/written"));
+    let reader = s.open("d/read", libc::O_RDONLY);
+    let writer = s.open("d/written", libc::O_RDWR);
+    s.write(writer, 0, "OLD");
+    s.assoc("d", r#"{"read" "old" "written" "old" "n" 2}"#);
+    assert_eq!((s.ino("d/read"), s.ino("d/written")), (read, written));
+    assert_eq!(s.read_from(reader), "old\n");
+    assert_eq!(s.read_from(writer), "OLD\n", "what is not committed yet is not lost");
+    s.close(writer);
+    assert_eq!(s.get("d"), Some(v(r#"{"read" "old" "written" "OLD" "n" 2}"#)));
+}
+
+#[test]
+fn an_open_directory_stays_when_the_api_writes_its_value() {
+    let s = Side::new();
+    s.assoc("d", r#"{"a" 1 "sub" {"b" 2}}"#);
+    let (d, sub) = (s.ino("d"), s.ino("d/sub"));
+    let handles = [d, sub].map(|ino| s.view.opendir(&CALLER, ino).unwrap());
+    s.assoc("d", r#"{"a" 3 "sub" {"b" 4 "c" 5}}"#);
+    assert_eq!((s.ino("d"), s.ino("d/sub")), (d, sub));
+    assert_eq!(s.view.lookup(&CALLER, sub, b"c").unwrap().size, 2);
+    for fh in handles {
+        s.view.releasedir(fh).unwrap();
+    }
+}
+
+#[test]
+fn a_file_being_created_becomes_what_the_api_puts_there() {
+    let s = Side::new();
+    s.mkdir("d");
+    let fh = s.create("d/f");
+    let ino = s.ino("d/f");
+    s.assoc("d/f", "42");
+    assert_eq!(s.read_from(fh), "42\n");
+    assert_eq!(s.view.known()[1], 0, "the name is committed");
+    s.write(fh, 0, "43");
+    s.close(fh);
+    assert_eq!(s.get("d/f"), Some(v("43")));
+    assert_eq!(s.ino("d/f"), ino);
+    let s = s.killed();
+    assert_eq!(s.ino("d/f"), ino, "the number is stored with the commit");
+    s.unlink("d/f").unwrap();
+    s.rmdir("d").unwrap();
+}
+
+#[test]
+fn a_directory_put_over_an_open_file_leaves_the_file_without_a_name() {
+    let s = Side::new();
+    s.put("old", "old");
+    let old = s.open("old", libc::O_RDWR);
+    let new = s.create("new");
+    s.assoc("old", r#"{"a" 1}"#);
+    s.assoc("new", r#"{"a" 1}"#);
+    for (fh, path) in [(old, "old"), (new, "new")] {
+        s.write(fh, 0, "still");
+        assert_eq!(s.read_from(fh), "still");
+        s.close(fh);
+        assert_eq!(s.attr(path).kind, FileKind::Dir);
+        assert_eq!(s.get(path), Some(v(r#"{"a" 1}"#)));
+        assert_eq!(s.read(&format!("{path}/a")), "1\n");
+    }
+    assert_eq!(s.view.known()[1..], [0, 0, 0]);
+}
+
+#[test]
+fn what_the_api_removes_and_makes_anew_is_another_file() {
+    let s = Side::new();
+    s.assoc("f", "1");
+    s.assoc("d", r#"{"x" 1}"#);
+    let (f, d) = (s.ino("f"), s.ino("d"));
+    let open = s.open("f", libc::O_RDWR);
+    for path in ["f", "d"] {
+        s.dissoc(path);
+    }
+    s.assoc("f", "2");
+    s.assoc("d", r#"{"x" 2}"#);
+    assert!(matches!(s.view.getattr(d, None), Err(ViewError::Stale { .. })));
+    let (new_f, new_d, new_x) = (s.ino("f"), s.ino("d"), s.ino("d/x"));
+    assert!(new_f != f && new_d != d);
+    s.write(open, 0, "9");
+    s.close(open);
+    assert_eq!(s.get("f"), Some(v("2")));
+    let s = s.killed();
+    assert_eq!((s.ino("f"), s.ino("d"), s.ino("d/x")), (new_f, new_d, new_x));
+}
+
+#[test]
+fn a_name_that_is_not_committed_stays_when_the_api_writes_its_directory() {
+    let s = Side::new();
+    s.assoc("d", r#"{"a" 1}"#);
+    let fh = s.create("d/new");
+    s.assoc("d", r#"{"a" 2 "b" 3}"#);
+    assert_eq!(s.names("d"), ["a", "b", "new"]);
+    s.write(fh, 0, "x");
+    s.close(fh);
+    assert_eq!(s.get("d"), Some(v(r#"{"a" 2 "b" 3 "new" "x"}"#)));
+}
+
+#[test]
+fn a_name_that_is_not_committed_goes_with_its_directory() {
+    let s = Side::new();
+    s.mkdir("d");
+    let fh = s.create("d/new");
+    s.dissoc("d");
+    s.assoc("d", r#"{"a" 1}"#);
+    s.write(fh, 0, "x");
+    s.close(fh);
+    assert_eq!(s.get("d"), Some(v(r#"{"a" 1}"#)), "another directory");
+    assert_eq!(s.names("d"), ["a"]);
+    s.dissoc("d");
+    assert!(s.names("").is_empty());
+}
+
+#[test]
+fn what_is_made_where_the_api_removed_an_open_file_is_new() {
+    let s = Side::new();
+    s.put("f", "text");
+    let ino = s.ino("f");
+    let fh = s.open("f", libc::O_RDWR);
+    s.dissoc("f");
+    s.mkdir("f");
+    assert_ne!(s.ino("f"), ino);
+    assert_eq!(s.attr("f").kind, FileKind::Dir);
+    assert_eq!(s.read_from(fh), "text");
+    assert_eq!(s.view.getattr(ino, Some(fh)).unwrap().nlink, 0);
+    s.close(fh);
+    assert_eq!(s.attr("f").kind, FileKind::Dir);
+}
+
+#[test]
+fn a_file_put_over_a_symbolic_link_is_another_thing() {
+    let s = Side::new();
+    let attr = s.view.symlink(&CALLER, 1, b"x", b"target").unwrap();
+    s.assoc("x", "42");
+    let file = s.attr("x");
+    assert_eq!((file.kind, file.perm), (FileKind::File, 0o644));
+    assert_ne!(file.ino, attr.ino);
+    s.assoc("x", r#"#kfs/symlink "elsewhere""#);
+    let link = s.attr("x");
+    assert_eq!((link.kind, link.perm), (FileKind::Symlink, 0o777));
+    s.assoc("x", r#"#kfs/symlink "nowhere""#);
+    assert_eq!(s.ino("x"), link.ino);
+    assert_eq!(s.view.readlink(link.ino).unwrap(), b"nowhere");
+}

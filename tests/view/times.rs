@@ -32,3 +32,36 @@ fn the_times_of_a_directory_stay_when_a_file_created_before_is_committed() {
     assert_eq!((after.mtime, after.ctime), (made.mtime, made.ctime));
     assert_eq!(s.killed().attr("d").mtime, made.mtime);
 }
+
+#[test]
+fn creating_and_removing_a_file_moves_the_times_of_its_directory_for_good() {
+    let s = Side::new();
+    s.mkdir("d");
+    for dir in ["", "d"] {
+        let before = s.attr(dir);
+        let path = format!("{dir}/f");
+        let path = path.trim_start_matches('/');
+        let fh = s.create(path);
+        let created = s.attr(dir);
+        assert!(created.mtime > before.mtime);
+        s.unlink(path).unwrap();
+        let removed = s.attr(dir);
+        assert!(removed.mtime > created.mtime && removed.ctime > created.ctime);
+        s.close(fh);
+        assert_eq!(s.attr(dir).mtime, removed.mtime);
+        assert_eq!(removed.crtime, before.crtime);
+    }
+}
+
+#[test]
+fn giving_a_file_a_type_moves_its_ctime_committed_or_not() {
+    let s = Side::new();
+    let fh = s.create("f");
+    for _ in 0..2 {
+        let before = s.attr("f");
+        s.set_type("f", "int").unwrap();
+        let after = s.attr("f");
+        assert!(after.ctime > before.ctime && after.mtime == before.mtime);
+        s.view.fsync(fh, false).unwrap();
+    }
+}

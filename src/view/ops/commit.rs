@@ -1,7 +1,6 @@
 //! Committing a working copy: its bytes become the value.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::super::buffer::Buffer;
 use super::super::inode::Inode;
@@ -11,7 +10,7 @@ use super::super::{Result, View, ViewError, failure};
 use super::create::is_dirty;
 use super::join;
 use crate::tree::Entry;
-use crate::tree::edit::{self, Found};
+use crate::tree::edit;
 
 impl View {
     /// Commits what an inode's working copy has.
@@ -28,9 +27,8 @@ impl View {
                 return Ok(());
             }
             // A file without a name has nothing to commit to.
-            work.orphan |= inode.place().is_none();
-            if work.orphan {
-                self.clean(inode, work);
+            if work.orphan || inode.place().is_none() {
+                self.lose(inode, work);
                 return Ok(());
             }
             match self.try_commit(inode, work) {
@@ -38,8 +36,9 @@ impl View {
                     work.error = None;
                     return Ok(());
                 }
-                // The API took the file away or replaced it: the mark of that is about to come.
-                Ok(false) => std::thread::yield_now(),
+                Ok(false) if inode.marked().is_some() => {}
+                // What came to stand there, or went away, did so unnoticed.
+                Ok(false) => self.lose(inode, work),
                 Err(e) => {
                     self.note_failure(inode, work, &e);
                     return Err(e);
@@ -71,6 +70,10 @@ impl View {
             },
         )?;
         let mut attrs = work.written_attrs(&found.entry, found.stamp);
+        if inode.number() != inode.ino {
+            // Another inode had the number of the entry: this one stays what it is known by.
+            attrs.ino = Some(inode.ino);
+        }
         typing::apply(&typed, &mut attrs);
         let entry = Entry::plain(typed.node).with_attrs(attrs);
         let committed = self.put_file(inode, work, &entry)?;
@@ -82,6 +85,7 @@ impl View {
         work.buffer = Some(Buffer::new(content, newline));
         work.entry = Some(entry);
         work.pending = false;
+        inode.set_number(inode.ino);
         self.clean(inode, work);
         if !inode.is_open() {
             work.settle();
@@ -98,7 +102,7 @@ impl View {
         // Long content goes into pages once, not in each attempt.
         let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
         self.transact(|tx| {
-            if inode.replaced.load(Ordering::Acquire) || inode.detached.load(Ordering::Acquire) {
+            if inode.marked().is_some() {
                 return Ok(None);
             }
             let (path, dir) = match self.dir_in(tx, place.parent) {
@@ -108,7 +112,7 @@ impl View {
                 Err(e) => return Err(e),
             };
             let at = join(&path, &place.key);
-            let there: Option<Found> = tx.find(&at)?;
+            let there = Self::find(tx, &at)?;
             if there.as_ref().is_some_and(|f| f.entry.is_dir())
                 || (there.is_none() && created.is_none())
             {
@@ -127,9 +131,7 @@ impl View {
             let moves = created.filter(|birth| there.is_none() && *birth > since);
             tx.put(at, entry.clone(), moves)?;
             let marked = Arc::clone(inode);
-            tx.require(move || {
-                !marked.replaced.load(Ordering::Acquire) && !marked.detached.load(Ordering::Acquire)
-            });
+            tx.require(move || marked.marked().is_none());
             if created.is_some() {
                 let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
                 tx.on_commit(move || table.committed(&inode));

@@ -197,7 +197,7 @@ impl View {
             let (path, dir) = self.dir_in(tx, parent)?;
             let key = self.new_key(&path, &dir, name)?;
             let place = join(&path, &key);
-            if tx.find(&place)?.is_some() || self.is_pending(parent, &key) {
+            if Self::find(tx, &place)?.is_some() || self.is_pending(parent, &key)? {
                 return Err(ViewError::exists(parent, name));
             }
             let directory = matches!(node, Node::Map(_));
@@ -217,10 +217,9 @@ impl View {
     }
 
     /// Whether a name was created and is not committed yet.
-    pub(super) fn is_pending(&self, parent: Ino, key: &Key) -> bool {
-        self.table
-            .at(parent, key)
-            .is_some_and(|inode| inode.work.lock().pending)
+    pub(super) fn is_pending(&self, parent: Ino, key: &Key) -> Result<bool> {
+        let known = self.at(parent, key)?;
+        Ok(known.is_some_and(|inode| inode.work.lock().pending))
     }
 }
 

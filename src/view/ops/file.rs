@@ -27,7 +27,12 @@ impl View {
         }
         let inode = self.inode(ino)?;
         let mut work = inode.work.lock();
+        let orphan = work.orphan;
         let found = self.current(&inode, &mut work)?;
+        if work.orphan && !orphan {
+            // The API has replaced it, and the kernel has not heard of it yet: it looks again.
+            return Err(ViewError::Stale { ino });
+        }
         match special::kind(&found.entry.node).0 {
             FileKind::Dir => return Err(ViewError::IsDirectory { ino }),
             FileKind::File => {}
@@ -190,7 +195,7 @@ impl View {
         if inode.handles.load(Ordering::Acquire) == 1 {
             match self.commit_work(inode, &mut work) {
                 Ok(()) => {}
-                Err(ViewError::Invalid { .. } | ViewError::TooBig { .. }) => {
+                Err(e) if e.is_refusal() => {
                     // Refused content that nobody has open any more: the old value stays.
                     self.clean(inode, &mut work);
                     if work.pending {

@@ -1,7 +1,6 @@
 //! Finding a name, attributes, and the kernel's references.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::super::attr::ino_of;
 use super::super::inode::Inode;
@@ -16,24 +15,18 @@ impl View {
     /// # Errors
     /// [`ViewError::NotFound`] if there is no such name.
     pub fn lookup(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attr> {
-        let (path, dir) = self.dir(parent)?;
-        let key = self.key(parent, &path, &dir, name)?;
-        let found = match &key {
-            Some(key) => self.known_or_stored(parent, &path, &dir, key)?,
-            None => None,
-        };
-        let (inode, attr) = found.ok_or_else(|| ViewError::not_found(parent, name))?;
-        inode.lookups.fetch_add(1, Ordering::AcqRel);
-        // It may have been forgotten in between; then it is entered again.
-        match (self.table.get(inode.ino), key) {
-            (None, Some(key)) => {
-                let inode = self.table.enter(parent, &key, inode.ino, true);
-                Ok(Attr {
-                    ino: inode.ino,
-                    ..attr
-                })
+        loop {
+            let (path, dir) = self.dir(parent)?;
+            let key = self.key(parent, &path, &dir, name)?;
+            let found = match &key {
+                Some(key) => self.known_or_stored(parent, &path, &dir, key)?,
+                None => None,
+            };
+            let (inode, attr) = found.ok_or_else(|| ViewError::not_found(parent, name))?;
+            // It may have been forgotten in between.
+            if self.table.refer(&inode) {
+                return Ok(attr);
             }
-            _ => Ok(attr),
         }
     }
 
@@ -45,9 +38,8 @@ impl View {
         dir: &Found,
         key: &Key,
     ) -> Result<Option<(Arc<Inode>, Attr)>> {
-        if let Some(inode) = self.table.at(parent, key) {
-            let mut work = inode.work.lock();
-            self.refresh(&inode, &mut work)?;
+        if let Some(inode) = self.at(parent, key)? {
+            let work = inode.work.lock();
             if !work.orphan
                 && let Some(entry) = work.entry.clone()
             {

@@ -16,16 +16,17 @@ mod xattr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::attr::ino_of;
 use super::buffer::Buffer;
-use super::inode::Inode;
+use super::inode::{Inode, Place};
 use super::names::{self, NameContext, NameError, Parsed};
 use super::special;
-use super::types::{FileKind, Ino};
+use super::types::{FileKind, Ino, ROOT};
 use super::work::{State, Work};
 use super::{Result, View, ViewError, failure, typing};
 use crate::store::{StoreError, Tx};
 use crate::tree::edit::{self, Found};
-use crate::tree::{Entry, Map, Node, Time, root_key};
+use crate::tree::{Entry, Map, Node, Time, TreeError, root_key};
 use crate::value::Key;
 
 /// An index below this may be written in a vector of any length.
@@ -54,8 +55,71 @@ impl View {
         self.table.get(ino).ok_or(ViewError::Stale { ino })
     }
 
+    /// The path of an inode, through directories that are still there.
     fn path(&self, ino: Ino) -> Result<Vec<Key>> {
-        self.table.path(ino).ok_or(ViewError::Stale { ino })
+        let chain = self.table.chain(ino).ok_or(ViewError::Stale { ino })?;
+        let path: Vec<Key> = chain.iter().map(|(_, key)| key.clone()).collect();
+        for (depth, (inode, _)) in chain.iter().enumerate() {
+            if inode.ino != ino {
+                self.check_dir(inode, path.get(..=depth).unwrap_or(&path))?;
+            }
+        }
+        Ok(path)
+    }
+
+    /// The path of a directory that is still there.
+    fn dir_path(&self, ino: Ino) -> Result<Vec<Key>> {
+        let path = self.path(ino)?;
+        if ino != ROOT {
+            self.check_dir(&*self.inode(ino)?, &path)?;
+        }
+        Ok(path)
+    }
+
+    /// Looks whether a directory is still what stands at its place, if the API wrote around there.
+    fn check_dir(&self, inode: &Inode, path: &[Key]) -> Result<()> {
+        let Some(mark) = inode.marked() else {
+            return Ok(());
+        };
+        let there = self
+            .entry_at(path)?
+            .is_some_and(|found| found.entry.is_dir() && is_same(inode, &found));
+        if !there {
+            self.table.unlink(inode);
+        }
+        inode.settle(mark);
+        if there {
+            Ok(())
+        } else {
+            Err(ViewError::Stale { ino: inode.ino })
+        }
+    }
+
+    /// The inode under a key of a directory, if one is known there and is still what stands there.
+    fn at(&self, parent: Ino, key: &Key) -> Result<Option<Arc<Inode>>> {
+        let Some(inode) = self.table.at(parent, key) else {
+            return Ok(None);
+        };
+        if inode.marked().is_some() {
+            let mut work = inode.work.lock();
+            self.refresh(&inode, &mut work)?;
+            if work.orphan {
+                return Ok(None);
+            }
+        }
+        Ok(Some(inode))
+    }
+
+    /// What is committed at a path, as a transaction sees it.
+    fn find(tx: &mut Tx<'_>, path: &[Key]) -> Result<Option<Found>> {
+        match tx.find(path) {
+            // A file has come to stand where the path has a directory.
+            Err(StoreError::Tree {
+                source: TreeError::ThroughScalar { .. },
+                ..
+            }) => Ok(None),
+            found => Ok(found?),
+        }
     }
 
     /// What is committed at a path.
@@ -76,14 +140,14 @@ impl View {
         match edit::find(&doc.entry, rest, self.store.pager()) {
             Ok(found) => Ok(found),
             // A file has come to stand where the path has a directory.
-            Err(crate::tree::TreeError::ThroughScalar { .. }) => Ok(None),
+            Err(TreeError::ThroughScalar { .. }) => Ok(None),
             Err(e) => Err(StoreError::tree(key, e).into()),
         }
     }
 
     /// A directory by its number: its path and entry.
     fn dir(&self, ino: Ino) -> Result<(Vec<Key>, Found)> {
-        let path = self.path(ino)?;
+        let path = self.dir_path(ino)?;
         let found = self.entry_at(&path)?.ok_or(ViewError::Stale { ino })?;
         if !found.entry.is_dir() {
             return Err(ViewError::NotDirectory { ino });
@@ -93,13 +157,18 @@ impl View {
 
     /// A directory within a transaction, which commits only if it is still there.
     fn dir_in(&self, tx: &mut Tx<'_>, ino: Ino) -> Result<(Vec<Key>, Found)> {
-        let path = self.path(ino)?;
-        let found = tx.find(&path)?.ok_or(ViewError::Stale { ino })?;
+        let path = self.dir_path(ino)?;
+        let found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
         if !found.entry.is_dir() {
             return Err(ViewError::NotDirectory { ino });
         }
         let (table, expected) = (Arc::clone(&self.table), path.clone());
-        tx.require(move || table.path(ino).as_ref() == Some(&expected));
+        tx.require(move || {
+            table.chain(ino).is_some_and(|chain| {
+                let keys = chain.iter().map(|(_, key)| key);
+                keys.eq(&expected) && chain.iter().all(|(inode, _)| inode.marked().is_none())
+            })
+        });
         Ok((path, found))
     }
 
@@ -247,34 +316,78 @@ impl View {
     }
 
     /// Brings a working copy in line with what the API did meanwhile.
-    fn refresh(&self, inode: &Inode, work: &mut Work) -> Result<()> {
-        if inode.detached.load(Ordering::Acquire) && !work.orphan {
-            work.orphan = true;
-            work.pending = false;
-            self.clean(inode, work);
-        }
-        // The mark goes before the look: a write that comes in between marks again.
-        if work.orphan || !inode.replaced.swap(false, Ordering::AcqRel) {
+    fn refresh(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<()> {
+        let Some(mark) = inode.marked() else {
             return Ok(());
-        }
-        let found = match self.table.path(inode.ino) {
-            Some(path) => self.entry_at(&path).inspect_err(|_| {
-                inode.replaced.store(true, Ordering::Release);
-            })?,
-            None => None,
         };
-        self.clean(inode, work);
-        work.pending = false;
-        match found {
-            Some(found) if work.entry.is_some() => self.load(inode, work, found)?,
-            Some(_) => work.settle(),
-            None => {
-                // What was open lives on without a name.
-                work.orphan = true;
-                self.table.unlink(inode);
+        if !work.orphan {
+            let found = match self.path(inode.ino) {
+                Ok(path) => self.entry_at(&path)?,
+                Err(ViewError::Stale { .. }) => {
+                    self.lose(inode, work);
+                    None
+                }
+                Err(e) => return Err(e),
+            };
+            self.compare(inode, work, found)?;
+        }
+        inode.settle(mark);
+        Ok(())
+    }
+
+    /// Brings a working copy in line with what stands at its place.
+    fn compare(&self, inode: &Arc<Inode>, work: &mut Work, found: Option<Found>) -> Result<()> {
+        let writers = inode.writers.load(Ordering::Acquire) > 0;
+        match (found, &work.entry) {
+            _ if work.orphan => {}
+            // A name that is not committed yet is none of the API's business.
+            (None, _) if work.pending => {}
+            // Somebody writes under a name that is not committed yet, and the API has made it.
+            (Some(found), _) if work.pending && writers && is_file(&found.entry) => {
+                if let Some(place) = inode.place() {
+                    inode.set_number(ino_of(&found.entry, place.parent, &place.key, found.stamp));
+                }
+                work.pending = false;
+                self.table.committed(inode);
+                self.clean(inode, work);
+                self.load(inode, work, found)?;
             }
+            (Some(found), None) if is_same(inode, &found) => {}
+            (Some(found), Some(entry)) if !work.pending && is_same(inode, &found) => {
+                let times = edit::times_of(&found.entry, found.stamp);
+                if times == edit::times_of(entry, work.stamp) {
+                    // The API wrote somewhere around it.
+                } else if inode.is_open() && !writers {
+                    // Who reads keeps what was opened; the name gets another inode.
+                    self.lose(inode, work);
+                } else {
+                    self.clean(inode, work);
+                    self.load(inode, work, found)?;
+                    if !inode.is_open() {
+                        work.settle();
+                    }
+                }
+            }
+            _ => self.lose(inode, work),
         }
         Ok(())
+    }
+
+    /// An inode has lost its name. What is open lives on without one.
+    fn lose(&self, inode: &Arc<Inode>, work: &mut Work) {
+        self.table.unlink(inode);
+        work.pending = false;
+        work.orphan = true;
+        self.give_up(inode, work);
+    }
+
+    /// What an inode without a name has to commit goes no further than its working copy.
+    fn give_up(&self, inode: &Inode, work: &mut Work) {
+        if let Some(mut entry) = work.entry.take() {
+            entry.set_attrs(work.written_attrs(&entry, work.stamp));
+            work.entry = Some(entry);
+        }
+        self.clean(inode, work);
     }
 
     /// There is nothing to commit any more.
@@ -299,7 +412,7 @@ impl View {
     }
 
     /// The entry of an inode as its working copy or the tree has it.
-    fn current(&self, inode: &Inode, work: &mut Work) -> Result<Found> {
+    fn current(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<Found> {
         self.refresh(inode, work)?;
         if let Some(entry) = &work.entry {
             return Ok(Found {
@@ -326,6 +439,16 @@ impl View {
         *self.last_error.lock() = Some(format!("inode {}: {text}", inode.ino));
         work.error = Some(text);
     }
+}
+
+/// Whether an entry at the place of an inode is the one that the inode was made for.
+fn is_same(inode: &Inode, found: &Found) -> bool {
+    let number = |place: Place| ino_of(&found.entry, place.parent, &place.key, found.stamp);
+    inode.place().map(number) == Some(inode.number())
+}
+
+fn is_file(entry: &Entry) -> bool {
+    special::kind(&entry.node).0 == FileKind::File
 }
 
 /// How names in a directory are read.

@@ -185,7 +185,7 @@ impl View {
         let name = name_of(&child.key, context(path, &dir.entry));
         if plus {
             let known = match &child.entry {
-                Some(found) if self.table.at(parent, &child.key).is_none() => {
+                Some(found) if self.at(parent, &child.key)?.is_none() => {
                     let number = ino_of(&found.entry, parent, &child.key, found.stamp);
                     let number = self.table.number(parent, &child.key, number);
                     Some(self.attr(number, &found.entry, found.stamp)?)
@@ -215,6 +215,7 @@ impl View {
         }
         let (ino, kind) = match (&child.entry, &child.pending) {
             (Some(found), _) => {
+                self.at(parent, &child.key)?;
                 let number = ino_of(&found.entry, parent, &child.key, found.stamp);
                 (
                     self.table.number(parent, &child.key, number),

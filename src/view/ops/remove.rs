@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::special;
-use super::super::types::{Caller, FileKind, Ino};
+use super::super::inode::Inode;
+use super::super::types::{Caller, Ino};
+use super::super::work::Work;
 use super::super::{Result, View, ViewError};
-use super::join;
+use super::{is_file, join};
 use crate::tree::edit::{self, Found};
-use crate::tree::{Entry, Times};
+use crate::tree::{Entry, Time, Times};
 use crate::value::Key;
 
 impl View {
@@ -17,54 +18,69 @@ impl View {
     /// [`ViewError::NotFound`]; [`ViewError::IsDirectory`].
     pub fn unlink(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
         self.writable()?;
-        let (path, dir) = self.dir(parent)?;
         let missing = || ViewError::not_found(parent, name);
-        let key = self.key(parent, &path, &dir, name)?.ok_or_else(missing)?;
-        let known = self.table.at(parent, &key);
-        let mut work = known.as_ref().map(|inode| inode.work.lock());
-        if let (Some(inode), Some(work)) = (&known, &mut work) {
-            self.refresh(inode, work)?;
-            if work.pending {
-                // Nobody but this mount knows of it: nothing to commit.
-                work.orphan = true;
-                work.pending = false;
-                self.clean(inode, work);
-                if let Some(entry) = &work.entry {
-                    self.leave_hint(parent, &key, entry);
+        loop {
+            let (path, dir) = self.dir(parent)?;
+            let key = self.key(parent, &path, &dir, name)?.ok_or_else(missing)?;
+            let known = self.at(parent, &key)?;
+            let mut work = known.as_ref().map(|inode| inode.work.lock());
+            let now = self.time();
+            if let (Some(inode), Some(work)) = (&known, &mut work) {
+                self.refresh(inode, work)?;
+                if work.orphan {
+                    // The API has just replaced it: look again.
+                    continue;
                 }
-                self.table.unlink(inode);
-                return Ok(());
+                if work.pending {
+                    // Nothing to take away, but the directory has changed, twice.
+                    self.transact(|tx| {
+                        let (path, mut dir) = self.dir_in(tx, parent)?;
+                        edit::touch(&mut dir.entry, dir.stamp, now);
+                        Ok(tx.set_attrs(path.into(), dir.entry.attrs())?)
+                    })?;
+                    if let Some(entry) = &work.entry {
+                        self.leave_hint(parent, &key, entry);
+                    }
+                    self.lose(inode, work);
+                    unnamed(work, now);
+                    return Ok(());
+                }
             }
+            let found = self.transact(|tx| {
+                let (path, _) = self.dir_in(tx, parent)?;
+                let at = join(&path, &key);
+                let found = Self::find(tx, &at)?.ok_or_else(missing)?;
+                if found.entry.is_dir() {
+                    return Err(ViewError::IsDirectory { ino: parent });
+                }
+                tx.remove(at, Some(now))?;
+                let (table, key, known) = (Arc::clone(&self.table), key.clone(), known.clone());
+                tx.on_commit(move || table.remove(parent, &key, known.as_ref()));
+                Ok(found)
+            })?;
+            self.leave_hint(parent, &key, &found.entry);
+            if let (Some(inode), Some(work)) = (&known, &mut work) {
+                self.orphaned(inode, work, found, now);
+            }
+            return Ok(());
         }
-        let now = self.time();
-        let found = self.transact(|tx| {
-            let (path, _) = self.dir_in(tx, parent)?;
-            let at = join(&path, &key);
-            let found = tx.find(&at)?.ok_or_else(missing)?;
-            if found.entry.is_dir() {
-                return Err(ViewError::IsDirectory { ino: parent });
-            }
-            tx.remove(at, Some(now))?;
-            if let Some(inode) = &known {
-                let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
-                tx.on_commit(move || table.unlink(&inode));
-            }
-            Ok(found)
-        })?;
-        self.leave_hint(parent, &key, &found.entry);
-        if let (Some(inode), Some(work)) = (&known, &mut work) {
-            if work.entry.is_none() {
-                self.load(inode, work, unlinked(found, now))?;
-            }
-            work.orphan = true;
-            self.clean(inode, work);
+    }
+
+    /// The working copy of an inode whose name is gone: what is open lives on.
+    pub(super) fn orphaned(&self, inode: &Inode, work: &mut Work, found: Found, now: Time) {
+        if work.entry.is_none() {
+            work.entry = Some(found.entry);
+            work.stamp = found.stamp;
         }
-        Ok(())
+        work.pending = false;
+        work.orphan = true;
+        self.give_up(inode, work);
+        unnamed(work, now);
     }
 
     /// Remembers the type of a name that is freed.
     pub(super) fn leave_hint(&self, parent: Ino, key: &Key, entry: &Entry) {
-        if special::kind(&entry.node).0 == FileKind::File {
+        if is_file(entry) {
             self.hints.leave(parent, key, entry, self.store.pager());
         }
     }
@@ -78,13 +94,16 @@ impl View {
         let missing = || ViewError::not_found(parent, name);
         let (path, dir) = self.dir(parent)?;
         let key = self.key(parent, &path, &dir, name)?.ok_or_else(missing)?;
-        let known = self.table.at(parent, &key);
+        let known = self.at(parent, &key)?;
         let mut work = known.as_ref().map(|inode| inode.work.lock());
+        if work.as_ref().is_some_and(|work| work.pending) {
+            return Err(ViewError::NotDirectory { ino: parent });
+        }
         let now = self.time();
         let found = self.transact(|tx| {
             let (path, _) = self.dir_in(tx, parent)?;
             let at = join(&path, &key);
-            let found = tx.find(&at)?.ok_or_else(missing)?;
+            let found = Self::find(tx, &at)?.ok_or_else(missing)?;
             let Some(children) = found.entry.children() else {
                 return Err(ViewError::NotDirectory { ino: parent });
             };
@@ -100,30 +119,25 @@ impl View {
             if let Some(inode) = &known {
                 let (table, gone) = (Arc::clone(&self.table), Arc::clone(inode));
                 tx.require(move || table.pending_time(gone.ino).is_none());
-                let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
-                tx.on_commit(move || table.unlink(&inode));
             }
+            let (table, key, known) = (Arc::clone(&self.table), key.clone(), known.clone());
+            tx.on_commit(move || table.remove(parent, &key, known.as_ref()));
             Ok(found)
         })?;
-        if let Some(work) = &mut work {
-            let found = unlinked(found, now);
-            work.entry = Some(found.entry);
-            work.stamp = found.stamp;
-            work.orphan = true;
+        if let (Some(inode), Some(work)) = (&known, &mut work) {
+            self.orphaned(inode, work, found, now);
         }
         Ok(())
     }
 }
 
-/// An entry as it is after its name was taken: with a new ctime.
-pub(super) fn unlinked(found: Found, now: crate::tree::Time) -> Found {
-    let Found { mut entry, stamp } = found;
-    let times = edit::times_of(&entry, stamp);
+/// Losing its name moves the ctime of a file.
+fn unnamed(work: &mut Work, now: Time) {
+    let Some(entry) = &mut work.entry else { return };
     let mut attrs = entry.attrs();
     attrs.times = Some(Times {
         ctime: now,
-        ..times
+        ..edit::times_of(entry, work.stamp)
     });
     entry.set_attrs(attrs);
-    Found { entry, stamp }
 }

@@ -7,12 +7,10 @@ use parking_lot::MutexGuard;
 use super::super::attr::ino_of;
 use super::super::buffer::Buffer;
 use super::super::inode::{Inode, Place};
-use super::super::special;
-use super::super::types::{Caller, FileKind, Ino};
+use super::super::types::{Caller, Ino};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure, typing};
-use super::join;
-use super::remove::unlinked;
+use super::{is_file, join};
 use crate::store::Tx;
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Entry, Node, Op, Time, Times};
@@ -63,22 +61,40 @@ impl View {
                 "only RENAME_NOREPLACE or RENAME_EXCHANGE is possible",
             ));
         }
-        let from = self.side(parent, name, false)?;
-        let to = self.side(new_parent, new_name, flags != EXCHANGE)?;
-        if from.parent == to.parent && from.key == to.key {
-            return Ok(());
-        }
-        let (mut from_work, mut to_work) = lock_both(from.inode.as_ref(), to.inode.as_ref());
-        for (side, work) in [(&from, &mut from_work), (&to, &mut to_work)] {
-            if let (Some(inode), Some(work)) = (&side.inode, work) {
-                self.commit_work(inode, work)?;
+        loop {
+            let from = self.side(parent, name, false)?;
+            let to = self.side(new_parent, new_name, flags != EXCHANGE)?;
+            if from.parent == to.parent && from.key == to.key {
+                return Ok(());
+            }
+            let (mut from_work, mut to_work) = lock_both(from.inode.as_ref(), to.inode.as_ref());
+            let mut lost = false;
+            for (side, work) in [(&from, &mut from_work), (&to, &mut to_work)] {
+                if let (Some(inode), Some(work)) = (&side.inode, work) {
+                    self.commit_work(inode, work)?;
+                    lost |= work.orphan;
+                }
+            }
+            // The API has just replaced one of them: look again.
+            if !lost {
+                let missing = || ViewError::not_found(parent, name);
+                if flags == EXCHANGE {
+                    return self.exchange(&from, &to, &missing);
+                }
+                let to = (&to, new_name, to_work.as_deref_mut());
+                return self.replace((&from, from_work.as_deref_mut()), to, flags, &missing);
             }
         }
+    }
+
+    fn replace(
+        &self,
+        (from, from_work): (&Side, Option<&mut Work>),
+        (to, new_name, to_work): (&Side, &[u8], Option<&mut Work>),
+        flags: u32,
+        missing: &dyn Fn() -> ViewError,
+    ) -> Result<()> {
         let now = self.time();
-        let missing = || ViewError::not_found(parent, name);
-        if flags == EXCHANGE {
-            return self.exchange(&from, &to, now, &missing);
-        }
         let (moved, replaced) = self.transact(|tx| {
             let (from_dir, _) = self.dir_in(tx, from.parent)?;
             let (to_dir, _) = self.dir_in(tx, to.parent)?;
@@ -89,12 +105,12 @@ impl View {
                     "a directory cannot be moved below itself",
                 ));
             }
-            let found = tx.find(&source)?.ok_or_else(missing)?;
-            let there = tx.find(&target)?;
+            let found = Self::find(tx, &source)?.ok_or_else(missing)?;
+            let there = Self::find(tx, &target)?;
             if let Some(there) = &there {
-                self.may_replace(&found, there, &to, new_name, flags)?;
+                self.may_replace(&found, there, to, new_name, flags)?;
             }
-            let ino = self.number(&from, &found);
+            let ino = self.number(from, &found);
             let moved = self.moved(&found, there.as_ref(), ino, now)?;
             place(tx, source, target, moved.clone(), &found, now)?;
             let (table, a, b) = (Arc::clone(&self.table), from.place(), to.place());
@@ -102,22 +118,19 @@ impl View {
                 let (table, gone) = (Arc::clone(&self.table), Arc::clone(gone));
                 tx.require(move || table.pending_time(gone.ino).is_none());
             }
-            tx.on_commit(move || table.rename(&a, &b));
-            Ok((moved, there.map(|t| (t, found))))
+            let known = to.inode.clone();
+            tx.on_commit(move || {
+                table.remove(b.parent, &b.key, known.as_ref());
+                table.rename(&a, &b, ino);
+            });
+            Ok((moved, there))
         })?;
         self.leave_hint(from.parent, &from.key, &moved);
-        if let (Some(inode), Some(work)) = (&from.inode, &mut from_work) {
-            self.reload(inode, work, moved)?;
+        if let (Some(inode), Some(work), Some(there)) = (&to.inode, to_work, replaced) {
+            self.orphaned(inode, work, there, now);
         }
-        if let (Some(inode), Some(work), Some((there, _))) = (&to.inode, &mut to_work, replaced) {
-            let gone = unlinked(there, now);
-            if gone.entry.is_dir() {
-                work.entry = Some(gone.entry);
-                work.stamp = gone.stamp;
-            } else if work.entry.is_none() {
-                self.load(inode, work, gone)?;
-            }
-            work.orphan = true;
+        if let (Some(inode), Some(work)) = (&from.inode, from_work) {
+            self.reload(inode, work, moved)?;
         }
         Ok(())
     }
@@ -130,7 +143,7 @@ impl View {
             self.key(parent, &path, &dir, name)?
                 .ok_or_else(|| ViewError::not_found(parent, name))?
         };
-        let inode = self.table.at(parent, &key);
+        let inode = self.at(parent, &key)?;
         Ok(Side { parent, key, inode })
     }
 
@@ -206,9 +219,9 @@ impl View {
         &self,
         a: &Side,
         b: &Side,
-        now: Time,
         missing: &dyn Fn() -> ViewError,
     ) -> Result<()> {
+        let now = self.time();
         self.transact(|tx| {
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
             let (dir_b, _) = self.dir_in(tx, b.parent)?;
@@ -219,8 +232,9 @@ impl View {
                     "a directory cannot be exchanged with what is below it",
                 ));
             }
-            let found_a = tx.find(&at_a)?.ok_or_else(missing)?;
-            let found_b = tx.find(&at_b)?.ok_or_else(missing)?;
+            let found_a = Self::find(tx, &at_a)?.ok_or_else(missing)?;
+            let found_b = Self::find(tx, &at_b)?.ok_or_else(missing)?;
+            let (ino_a, ino_b) = (self.number(a, &found_a), self.number(b, &found_b));
             let first = tx.taken();
             let time = Some(now);
             tx.push(Op::Take {
@@ -231,14 +245,14 @@ impl View {
                 path: at_b.clone(),
                 time,
             })?;
-            let attrs = moved_attrs(&found_a, self.number(a, &found_a), now);
+            let attrs = moved_attrs(&found_a, ino_a, now);
             tx.push(Op::Place {
                 path: at_b,
                 index: first,
                 attrs,
                 time,
             })?;
-            let attrs = moved_attrs(&found_b, self.number(b, &found_b), now);
+            let attrs = moved_attrs(&found_b, ino_b, now);
             tx.push(Op::Place {
                 path: at_a,
                 index: first + 1,
@@ -246,7 +260,7 @@ impl View {
                 time,
             })?;
             let (table, a, b) = (Arc::clone(&self.table), a.place(), b.place());
-            tx.on_commit(move || table.exchange(&a, &b));
+            tx.on_commit(move || table.exchange((&a, ino_a), (&b, ino_b)));
             Ok(())
         })
     }
@@ -259,10 +273,6 @@ impl View {
         }
         Ok(())
     }
-}
-
-fn is_file(entry: &Entry) -> bool {
-    special::kind(&entry.node).0 == FileKind::File
 }
 
 fn moved_attrs(found: &Found, ino: Ino, now: Time) -> Attrs {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::inode::Inode;
 use super::super::special;
-use super::super::types::{Attr, Caller, FileKind, Ino, ROOT, SetAttr, SetTime};
+use super::super::types::{Attr, Caller, FileKind, Ino, SetAttr, SetTime};
 use super::super::work::{Work, clear_setid};
 use super::super::{Result, View, ViewError};
 use super::create::is_dirty;
@@ -21,22 +21,34 @@ impl View {
         self.writable()?;
         let inode = self.inode(ino)?;
         let mut work = inode.work.lock();
-        let mut found = self.current(&inode, &mut work)?;
         if let Some(size) = set.size {
+            let found = self.current(&inode, &mut work)?;
+            let before = work.content();
             self.set_size(&inode, &mut work, &found, size, caller)?;
-            if set.fh.is_none() {
-                self.commit_work(&inode, &mut work)?;
+            if set.fh.is_none()
+                && let Err(e) = self.commit_work(&inode, &mut work)
+            {
+                if e.is_refusal() {
+                    // What is refused has not happened, for whoever has the file open neither.
+                    self.clean(&inode, &mut work);
+                    work.restore(before);
+                    if is_dirty(&work) {
+                        self.dirty.add(&inode);
+                    }
+                }
+                if !inode.is_open() {
+                    work.settle();
+                }
+                return Err(e);
             }
-            found = self.current(&inode, &mut work)?;
         }
         let now = self.time();
         if changes_attrs(set) {
             // What was written moves mtime before it is set to something else.
             if !work.pending && is_dirty(&work) && !work.orphan {
                 self.commit_work(&inode, &mut work)?;
-                found = self.current(&inode, &mut work)?;
             }
-            self.change_attrs(&inode, &mut work, &found, &mut |found, pending| {
+            self.change_attrs(&inode, &mut work, &mut |found, pending| {
                 let mut attrs = found.entry.attrs();
                 let mut owner = self.owner_of(&found.entry);
                 let mut times = edit::times_of(&found.entry, found.stamp);
@@ -104,31 +116,41 @@ impl View {
         &self,
         inode: &Arc<Inode>,
         work: &mut Work,
-        found: &Found,
         change: &mut dyn FnMut(&Found, bool) -> Result<Attrs>,
     ) -> Result<()> {
-        if work.pending || work.orphan {
-            let attrs = change(found, true)?;
-            if let Some(entry) = &mut work.entry {
-                entry.set_attrs(attrs);
+        loop {
+            let found = self.current(inode, work)?;
+            if work.pending || work.orphan {
+                let attrs = change(&found, true)?;
+                if let Some(entry) = &mut work.entry {
+                    entry.set_attrs(attrs);
+                }
+                return Ok(());
             }
-            return Ok(());
+            let ino = inode.ino;
+            let done = self.transact(|tx| {
+                // What the API wrote is looked into first: it may have to replace the working copy.
+                if inode.marked().is_some() {
+                    return Ok(None);
+                }
+                let path = self.path(ino)?;
+                let mut found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
+                let attrs = change(&found, false)?;
+                tx.set_attrs(path.clone().into(), attrs.clone())?;
+                found.entry.set_attrs(attrs);
+                let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
+                tx.require(move || {
+                    table.path(ino).as_ref() == Some(&path) && inode.marked().is_none()
+                });
+                Ok(Some(found))
+            })?;
+            if let Some(found) = done {
+                if let Some(entry) = &mut work.entry {
+                    entry.attrs = found.entry.attrs;
+                }
+                return Ok(());
+            }
         }
-        let ino = inode.ino;
-        let found = self.transact(|tx| {
-            let path = self.path(ino)?;
-            let mut found = tx.find(&path)?.ok_or(ViewError::Stale { ino })?;
-            let attrs = change(&found, false)?;
-            tx.set_attrs(path.clone().into(), attrs.clone())?;
-            found.entry.set_attrs(attrs);
-            let table = Arc::clone(&self.table);
-            tx.require(move || ino == ROOT || table.path(ino).as_ref() == Some(&path));
-            Ok(found)
-        })?;
-        if let Some(entry) = &mut work.entry {
-            entry.attrs = found.entry.attrs;
-        }
-        Ok(())
     }
 }
 

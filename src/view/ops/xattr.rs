@@ -62,9 +62,8 @@ impl View {
         if acl && !xattrs::is_valid(value) {
             return Err(ViewError::invalid("access control list", "it is malformed"));
         }
-        let found = self.current(&inode, &mut work)?;
         let now = self.time();
-        self.change_attrs(&inode, &mut work, &found, &mut |found, _| {
+        self.change_attrs(&inode, &mut work, &mut |found, _| {
             let mut attrs = found.entry.attrs();
             let there = attrs.xattrs.contains_key(name);
             if flags & libc::XATTR_CREATE != 0 && there {
@@ -167,7 +166,7 @@ impl View {
             return self.retype(&inode, &mut work, None);
         }
         let now = self.time();
-        self.change_attrs(&inode, &mut work, &found, &mut |found, _| {
+        self.change_attrs(&inode, &mut work, &mut |found, _| {
             let mut attrs = found.entry.attrs();
             if attrs.xattrs.remove(name).is_none() {
                 return Err(ViewError::NoAttribute {
@@ -289,7 +288,7 @@ impl View {
         let ino = inode.ino;
         if work.pending || work.orphan {
             let found = self.current(inode, work)?;
-            let mut attrs = found.entry.attrs();
+            let mut attrs = changed(&found, found.entry.attrs(), self.time());
             attrs.declared = wanted.map(|t| t.as_str().to_owned());
             if let Some(entry) = &mut work.entry {
                 entry.set_attrs(attrs);
@@ -300,7 +299,7 @@ impl View {
         let now = self.time();
         let found = self.transact(|tx| {
             let path = self.path(ino)?;
-            let found = tx.find(&path)?.ok_or(ViewError::Stale { ino })?;
+            let found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
             let (content, newline) =
                 typing::file_bytes(&found.entry, pager).map_err(failure::in_inode(ino))?;
             let buffer = super::super::buffer::Buffer::new(content, newline);

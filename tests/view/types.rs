@@ -1,0 +1,46 @@
+//! Types of files: kept, inherited, refused.
+
+use konserve_fs::view::{ViewError, ViewOptions};
+
+use super::harness::{Side, v};
+
+fn strict() -> Side {
+    Side::with(ViewOptions {
+        strict: true,
+        ..ViewOptions::default()
+    })
+}
+
+#[test]
+fn a_truncation_that_strict_types_refuse_has_not_happened() {
+    let s = strict();
+    s.assoc("n", "42");
+    let before = s.attr("n");
+    assert!(matches!(s.truncate("n", 0), Err(ViewError::Invalid { .. })));
+    assert_eq!(s.attr("n"), before);
+    assert_eq!(s.read("n"), "42\n");
+    assert_eq!(s.view.known()[3], 0, "nothing to commit");
+
+    let fh = s.open("n", libc::O_RDWR);
+    s.write(fh, 0, "77");
+    assert!(matches!(s.truncate("n", 100), Err(ViewError::Invalid { .. })));
+    assert_eq!(s.read_from(fh), "77\n");
+    s.close(fh);
+    assert_eq!(s.get("n"), Some(v("77")));
+}
+
+#[test]
+fn a_typed_file_written_without_a_newline_is_read_without_one() {
+    let s = Side::new();
+    for (path, value, written) in [("n", "42", "43"), ("k", ":a", ":b"), ("l", "(1)", "(2)")] {
+        s.assoc(path, value);
+        s.put(path, written);
+        assert_eq!(s.get(path), Some(v(written)));
+        assert_eq!(s.read(path), written);
+        assert_eq!(s.attr(path).size, written.len() as u64);
+    }
+    let s = s.killed();
+    assert_eq!(s.read("n"), "43");
+    s.assoc("n", "44");
+    assert_eq!(s.read("n"), "44\n", "written by the API, it is printed");
+}
