@@ -23,7 +23,10 @@ fn a_truncation_that_strict_types_refuse_has_not_happened() {
 
     let fh = s.open("n", libc::O_RDWR);
     s.write(fh, 0, "77");
-    assert!(matches!(s.truncate("n", 100), Err(ViewError::Invalid { .. })));
+    assert!(matches!(
+        s.truncate("n", 100),
+        Err(ViewError::Invalid { .. })
+    ));
     assert_eq!(s.read_from(fh), "77\n");
     s.close(fh);
     assert_eq!(s.get("n"), Some(v("77")));

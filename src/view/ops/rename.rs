@@ -215,12 +215,7 @@ impl View {
         Ok(Entry::plain(typed.node).with_attrs(attrs))
     }
 
-    fn exchange(
-        &self,
-        a: &Side,
-        b: &Side,
-        missing: &dyn Fn() -> ViewError,
-    ) -> Result<()> {
+    fn exchange(&self, a: &Side, b: &Side, missing: &dyn Fn() -> ViewError) -> Result<()> {
         let now = self.time();
         self.transact(|tx| {
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
