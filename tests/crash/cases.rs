@@ -1,0 +1,315 @@
+//! The sequences, and what is made of their logs.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use crate::check::{Checker, count_panics};
+use crate::disk::{Change, Disk};
+use crate::images::{Volatile, show};
+use crate::mount::{Event, Mount};
+use crate::operations::{KINDS, populate};
+use crate::random::Random;
+use crate::run::Durability::{Later, Synced};
+use crate::run::{Recorded, Run, Session, location};
+use crate::state::State;
+
+/// Files made by sequences are numbered from here, so that no number is one of a base's.
+const OWN: u64 = 1_000_000;
+
+/// The stores that sequences begin with.
+const BASES: &[(&str, fn(&Mount) -> Disk)] = &[
+    ("all folded", folded),
+    ("in the journal", in_journal),
+    ("in tables", in_tables),
+    ("a memtable almost full", nearly_full),
+];
+
+fn populated(mount: &Mount) -> Run<'_> {
+    let mut run = Run::create(mount);
+    populate(&mut run, &mut Random::new(1, 0));
+    run
+}
+
+fn folded(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    run.reopen(true);
+    run.finish();
+    mount.disk()
+}
+
+fn in_journal(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    run.step("sync", Synced, |s| s.store.sync().unwrap());
+    run.finish();
+    mount.disk()
+}
+
+/// Writes so many bytes through the engine's memtable.
+fn fill(run: &mut Run<'_>, bytes: usize) {
+    use konserve_fs::value::Key;
+    let mut random = Random::new(2, 0);
+    for _ in 0..bytes / (1 << 20) {
+        let bytes = random.bytes(1 << 20);
+        run.step("fill", Later, |s| {
+            let store = s.store.unsynced();
+            store.bassoc(&Key::text("filler"), &bytes[..]).unwrap();
+        });
+    }
+    run.step("fold", Synced, |s| s.store.fold_now().unwrap());
+    run.settle();
+}
+
+fn in_tables(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    fill(&mut run, 9 << 20);
+    run.reopen(true);
+    run.finish();
+    let disk = mount.disk();
+    let tables = disk.tree().into_keys().filter(|path| path.to_string_lossy().contains("tables/"));
+    assert!(tables.count() > 0, "the engine has made no table");
+    disk
+}
+
+fn nearly_full(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    fill(&mut run, 7 << 20);
+    run.reopen(true);
+    run.finish();
+    mount.disk()
+}
+
+/// The disks of the bases. Made once: each sequence of a process begins with the same.
+fn bases() -> &'static [Disk] {
+    static DISKS: OnceLock<Vec<Disk>> = OnceLock::new();
+    DISKS.get_or_init(|| {
+        let mount = Mount::new(2);
+        BASES.iter().map(|(_, make)| make(&mount)).collect()
+    })
+}
+
+/// How much is tried.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Ways for each moment.
+    ways: usize,
+    /// Of so many images one is written to after it was opened.
+    thorough: usize,
+    /// Of so many images one is recovered on the recorded disk, for a crash in the recovery.
+    again: usize,
+}
+
+/// What one sequence came to.
+#[derive(Default)]
+struct Report {
+    images: usize,
+    failures: Vec<String>,
+}
+
+/// A sequence of up to three operations, from a seed.
+fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
+    let mut random = Random::new(seed, number);
+    let base = number as usize % BASES.len();
+    let mut run = Run::open(mount, bases()[base].clone());
+    let mut kinds = Vec::new();
+    for at in 0..1 + random.below(3) {
+        // Each kind is the first of some sequence.
+        let kind = if at == 0 { number as usize % KINDS.len() } else { random.below(KINDS.len()) };
+        let (name, operation) = &KINDS[kind];
+        operation(&mut run, &mut random);
+        kinds.push(*name);
+    }
+    // Tables are made in the background.
+    if base == 3 {
+        run.settle();
+    }
+    let name = format!("{}: {}", BASES[base].0, kinds.join("; "));
+    (run.finish(), name)
+}
+
+/// Crashes a recorded run at each change, and checks what is left.
+fn crash(
+    recorded: &Recorded,
+    random: &mut Random,
+    effort: Effort,
+    checker: &mut Checker,
+    case: &str,
+    mut crash_again: Option<&mut dyn FnMut(Disk, usize, &mut Checker, &mut Random) -> Vec<String>>,
+) -> Report {
+    let mut report = Report::default();
+    let mut volatile = Volatile::new(recorded.base.clone());
+    let (mut floor, mut ceiling) = (0, 0);
+    let before = checker.distinct.len();
+    for (at, event) in recorded.log.iter().enumerate() {
+        match event {
+            // What comes next may be the state after the step that begins.
+            Event::Begin => {
+                let end = recorded.log[at..].iter().find_map(|event| match event {
+                    Event::End { states, .. } => Some(*states),
+                    _ => None,
+                });
+                ceiling = end.unwrap_or(ceiling);
+                continue;
+            }
+            Event::End { states, synced } => {
+                ceiling = *states;
+                floor = *synced;
+            }
+            Event::Change(change) => volatile.change(change),
+        }
+        let ways = volatile.ways();
+        for way in ways.choose(random, effort.ways) {
+            let image = ways.disk(&way);
+            let thorough = random.below(effort.thorough) == 0;
+            let outcome = checker.check(&image, &recorded.states, case, thorough);
+            let wrong = match &outcome {
+                Ok(state) if (floor..=ceiling).contains(state) => {
+                    if random.below(effort.again) == 0
+                        && let Some(again) = crash_again.as_mut()
+                    {
+                        report.failures.extend(again(image, *state, checker, random));
+                    }
+                    continue;
+                }
+                Ok(state) => format!("state {state} is not one of {floor} to {ceiling}"),
+                Err(why) => why.clone(),
+            };
+            let log = tail(&recorded.log[..=at], &recorded.base);
+            report.failures.push(format!(
+                "{case}\n  steps: {}\n  crash at {at} of {}: {wrong}\n{log}\n  way {way:?}\n{}",
+                recorded.steps.join(", "),
+                recorded.log.len(),
+                ways.explain(&way)
+            ));
+            if report.failures.len() >= 3 {
+                return report;
+            }
+        }
+    }
+    report.images = checker.distinct.len() - before;
+    report
+}
+
+/// The end of a log, for a person.
+fn tail(log: &[Event], disk: &Disk) -> String {
+    let mut disk = disk.clone();
+    for event in log {
+        if let Event::Change(change @ (Change::Enter { .. } | Change::Move { .. })) = event {
+            disk.apply(change);
+        }
+    }
+    let lines = log.iter().skip(log.len().saturating_sub(25)).map(|event| match event {
+        Event::Change(change) => format!("    {}", show(change, &disk)),
+        other => format!("    {other:?}"),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// One sequence with all its crashes.
+fn run(mount: &Mount, seed: u64, number: u64, effort: Effort, checker: &mut Checker) -> Report {
+    let (recorded, name) = sequence(mount, seed, number);
+    let case = format!("KFS_SEED={seed} KFS_CASE={number} ({name})");
+    let mut random = Random::new(seed, number ^ (1 << 63));
+    checker.forget();
+    let states = &recorded.states;
+    let mut again = |image: Disk, state: usize, checker: &mut Checker, random: &mut Random| {
+        let recovery = recover(mount, image, &states[state]);
+        let case = format!("{case}, crash in the recovery of state {state}");
+        let few = Effort {
+            ways: effort.ways / 2,
+            ..effort
+        };
+        // What was read from the disk is on it: no later crash takes it away.
+        checker.apart(|checker| crash(&recovery, random, few, checker, &case, None).failures)
+    };
+    crash(&recorded, &mut random, effort, checker, &case, Some(&mut again))
+}
+
+/// Opens an image on the recorded disk and lets the store do all it has to.
+fn recover(mount: &Mount, image: Disk, state: &State) -> Recorded {
+    mount.load(image.clone());
+    let session = Session::connect(&location(mount));
+    session.store.fold_now().unwrap();
+    let log = mount.take_log();
+    session.close();
+    Recorded {
+        base: image,
+        log,
+        states: vec![state.clone()],
+        steps: vec!["recovery".to_owned()],
+    }
+}
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// What `KFS_SEED` says, or the time.
+fn seed() -> u64 {
+    number("KFS_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_secs()
+    })
+}
+
+/// Sequences, one for each kind of operation to begin with. `KFS_SEQUENCES` sets how many, `KFS_WAYS`
+/// the images for each moment, `KFS_CASE` repeats a single one, `KFS_WORKERS` runs several at once.
+#[test]
+fn every_crash_leaves_a_state_that_was() {
+    count_panics();
+    let seed = seed();
+    println!("KFS_SEED={seed}");
+    let only = number("KFS_CASE");
+    let sequences = number("KFS_SEQUENCES").unwrap_or(KINDS.len() as u64);
+    let effort = Effort {
+        ways: usize::try_from(number("KFS_WAYS").unwrap_or(3)).unwrap(),
+        thorough: 16,
+        again: 200,
+    };
+    bases();
+    let next = AtomicU64::new(only.unwrap_or(0));
+    let end = only.map_or(sequences, |only| only + 1);
+    let total = Mutex::new(Report::default());
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for worker in 0..number("KFS_WORKERS").unwrap_or(1) {
+            let (next, total) = (&next, &total);
+            scope.spawn(move || {
+                let mount = Mount::new(OWN * (worker + 1));
+                let mut checker = Checker::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end || total.lock().failures.len() >= 10 {
+                        break;
+                    }
+                    let report = run(&mount, seed, number, effort, &mut checker);
+                    let mut total = total.lock();
+                    total.images += report.images;
+                    for failure in report.failures {
+                        eprintln!("{failure}\n");
+                        total.failures.push(failure);
+                    }
+                    if number % 50 == 49 {
+                        let time = start.elapsed().as_secs();
+                        println!("{} sequences, {} images, {time} s", number + 1, total.images);
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner();
+    let time = start.elapsed().as_secs();
+    println!(
+        "{} sequences, {} different images, {} failures, {time} s",
+        end - only.unwrap_or(0),
+        total.images,
+        total.failures.len()
+    );
+    assert!(total.failures.is_empty(), "see above");
+    assert!(total.images > 0 || only.is_some());
+}
