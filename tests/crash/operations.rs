@@ -6,7 +6,7 @@ use konserve_fs::value::{Key, Value};
 use konserve_fs::view::{Caller, Ino, ROOT, SetAttr, SetTime, Time, View};
 
 use crate::random::Random;
-use crate::run::Durability::{Later, Synced};
+use crate::run::Durability::{Later, Synced, SyncedIfDone};
 use crate::run::{Durability, Run, Session};
 
 const CALLER: Caller = Caller {
@@ -99,7 +99,7 @@ fn text(text: &str) -> Value {
 /// A handle that waits for the disk, or one that does not.
 fn handle(random: &mut Random) -> (Durability, fn(&Session) -> Store) {
     if random.below(3) == 0 {
-        (Synced, |s| s.store.clone())
+        (SyncedIfDone, |s| s.store.clone())
     } else {
         (Later, |s| s.store.unsynced())
     }

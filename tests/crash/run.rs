@@ -56,6 +56,8 @@ pub enum Durability {
     Later,
     /// All is synced when it returns.
     Synced,
+    /// The same, unless it was refused.
+    SyncedIfDone,
 }
 
 /// A sequence under way.
@@ -126,13 +128,14 @@ impl<'m> Run<'m> {
         if seq > self.seq {
             self.states.push(State::of(&session.store).unwrap());
         }
+        let refused = seq == self.seq && durability == Durability::SyncedIfDone;
         self.seq = seq;
-        self.end(name, durability);
+        self.end(name, if refused { Durability::Later } else { durability });
         out
     }
 
     fn end(&mut self, name: String, durability: Durability) {
-        if durability == Durability::Synced {
+        if durability != Durability::Later {
             self.synced = self.states.len() - 1;
         }
         self.steps.push(name);
