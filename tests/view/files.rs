@@ -19,3 +19,15 @@ fn opening_with_truncation_takes_setuid_away_unless_root_does_it() {
     s.close(fh);
     assert_eq!(s.killed().attr("f").perm, 0o755);
 }
+
+#[test]
+fn setuid_given_after_the_write_of_a_new_file_stays() {
+    let s = Side::new();
+    let fh = s.create("f");
+    let somebody = Caller { uid: 1000, ..CALLER };
+    s.view.write(&somebody, fh, 0, b"program", true).unwrap();
+    s.chmod(s.ino("f"), 0o4755);
+    assert_eq!(s.attr("f").perm, 0o4755);
+    s.close(fh);
+    assert_eq!(s.killed().attr("f").perm, 0o4755);
+}
