@@ -2,7 +2,7 @@
 
 use konserve_fs::view::{ViewError, ViewOptions};
 
-use super::harness::{Side, v};
+use super::harness::{CALLER, Side, v};
 
 fn strict() -> Side {
     Side::with(ViewOptions {
@@ -43,4 +43,18 @@ fn a_typed_file_written_without_a_newline_is_read_without_one() {
     assert_eq!(s.read("n"), "43");
     s.assoc("n", "44");
     assert_eq!(s.read("n"), "44\n", "written by the API, it is printed");
+}
+
+#[test]
+fn a_vector_without_its_type_is_a_map() {
+    let s = Side::new();
+    s.assoc("d", r#"["a" {"b" 1}]"#);
+    let (d, child) = (s.ino("d"), s.ino("d/1"));
+    s.view.removexattr(&CALLER, d, b"user.kfs.type").unwrap();
+    assert_eq!(s.get("d"), Some(v(r#"{"0" "a" "1" {"b" 1}}"#)));
+    assert_eq!(s.ino("d/1"), child);
+    assert!(matches!(
+        s.view.removexattr(&CALLER, d, b"user.kfs.type"),
+        Err(ViewError::NoAttribute { .. })
+    ));
 }

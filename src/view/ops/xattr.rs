@@ -143,7 +143,8 @@ impl View {
         Ok(out)
     }
 
-    /// Removes an extended attribute. Without `user.kfs.type` the content is classed as if it were new.
+    /// Removes an extended attribute. Without `user.kfs.type` the content is classed as if it were
+    /// new, and a directory is a map.
     ///
     /// # Errors
     /// [`ViewError::NoAttribute`]; [`ViewError::NotPermitted`] for one that only shows something.
@@ -162,6 +163,9 @@ impl View {
                     ino,
                     name: name.into(),
                 });
+            }
+            if found.entry.is_dir() {
+                return self.convert(&inode, &mut work, false);
             }
             return self.retype(&inode, &mut work, None);
         }
