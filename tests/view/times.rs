@@ -65,3 +65,20 @@ fn giving_a_file_a_type_moves_its_ctime_committed_or_not() {
         s.view.fsync(fh, false).unwrap();
     }
 }
+
+#[test]
+fn what_an_api_write_puts_into_a_directory_of_the_other_kind_is_new() {
+    let s = Side::new();
+    s.assoc("api", r#"{"0" "old"}"#);
+    s.mkdir("made");
+    for path in ["api", "made"] {
+        let dir = s.attr(path);
+        s.assoc(path, r#"["new" {"a" 1}]"#);
+        let now = s.attr(path);
+        assert_eq!((now.ino, now.crtime), (dir.ino, dir.crtime));
+        for child in ["0", "1", "1/a"] {
+            let child = s.attr(&format!("{path}/{child}"));
+            assert!(child.mtime > dir.mtime && child.crtime == child.mtime);
+        }
+    }
+}
