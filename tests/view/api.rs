@@ -152,3 +152,16 @@ fn a_file_put_over_a_symbolic_link_is_another_thing() {
     assert_eq!(s.ino("x"), link.ino);
     assert_eq!(s.view.readlink(link.ino).unwrap(), b"nowhere");
 }
+
+#[test]
+fn the_kernel_hears_of_a_name_that_it_was_told_is_not_there() {
+    let s = Side::new();
+    s.assoc("d", r#"{"a" {"x" 1}}"#);
+    let told = s.listen();
+    let a = s.ino("d/a");
+    for name in ["new", "other"] {
+        assert!(s.try_lookup(&format!("d/a/{name}")).is_err());
+    }
+    s.assoc("d", r#"{"a" {"x" 1 "new" 2}}"#);
+    assert!(told.lock().contains(&(a, "new".to_owned())));
+}
