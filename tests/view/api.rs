@@ -165,3 +165,25 @@ fn the_kernel_hears_of_a_name_that_it_was_told_is_not_there() {
     s.assoc("d", r#"{"a" {"x" 1 "new" 2}}"#);
     assert!(told.lock().contains(&(a, "new".to_owned())));
 }
+
+#[test]
+fn a_name_that_is_not_committed_stays_the_same_when_its_directory_becomes_a_vector() {
+    let s = Side::new();
+    s.assoc("d", r#"{"a" 1}"#);
+    let fh = ["d/1", "d/x"].map(|path| s.create(path));
+    let inos = ["d/1", "d/x"].map(|path| s.ino(path));
+    s.assoc("d", "[10]");
+    assert_eq!(s.names("d"), ["0", "1", "x"]);
+    assert_eq!(["d/1", "d/x"].map(|path| s.ino(path)), inos);
+    for fh in fh {
+        s.write(fh, 0, "new");
+        s.close(fh);
+    }
+    assert_eq!(s.get("d"), Some(v(r#"[10 "new"]"#)));
+    let s = s.killed();
+    assert_eq!(["d/1", "d/x"].map(|path| s.ino(path)), inos);
+    let fh = s.create("d/2");
+    s.assoc("d", "{}");
+    s.close(fh);
+    assert_eq!(s.get("d"), Some(v(r#"{"2" ""}"#)));
+}

@@ -48,7 +48,7 @@ impl View {
         });
         let ino = derived_ino(parent, &key, birth);
         let work = Work::created(entry.clone(), birth);
-        let Some(inode) = self.table.create(parent, &key, ino, work, birth) else {
+        let Some(inode) = self.table.create(parent, (&key, name), ino, work, birth) else {
             return self.open_existing(caller, parent, name, flags);
         };
         self.dirty.add(&inode);

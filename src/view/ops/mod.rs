@@ -81,18 +81,29 @@ impl View {
         let Some(mark) = inode.marked() else {
             return Ok(());
         };
-        let there = self
-            .entry_at(path)?
-            .is_some_and(|found| found.entry.is_dir() && is_same(inode, &found));
-        if !there {
-            self.table.unlink(inode);
+        let found = self.entry_at(path)?;
+        match found.filter(|found| found.entry.is_dir() && is_same(inode, found)) {
+            Some(found) => {
+                self.reread_pending(inode.ino, path, &found.entry);
+                inode.settle(mark);
+                Ok(())
+            }
+            None => {
+                self.table.unlink(inode);
+                inode.settle(mark);
+                Err(ViewError::Stale { ino: inode.ino })
+            }
         }
-        inode.settle(mark);
-        if there {
-            Ok(())
-        } else {
-            Err(ViewError::Stale { ino: inode.ino })
-        }
+    }
+
+    /// Names that are not committed yet stay what they are, whatever kind the directory is of now.
+    fn reread_pending(&self, ino: Ino, path: &[Key], dir: &Entry) {
+        let context = context(path, dir);
+        self.table
+            .reread_pending(ino, &|name| match names::parse_name(name, context) {
+                Ok(Parsed::Key(key)) => Some(key),
+                _ => None,
+            });
     }
 
     /// The inode under a key of a directory, if one is known there and is still what stands there.
@@ -322,7 +333,16 @@ impl View {
         };
         if !work.orphan {
             let found = match self.path(inode.ino) {
-                Ok(path) => self.entry_at(&path)?,
+                Ok(path) => {
+                    let found = self.entry_at(&path)?;
+                    if let Some(found) = &found
+                        && found.entry.is_dir()
+                        && is_same(inode, found)
+                    {
+                        self.reread_pending(inode.ino, &path, &found.entry);
+                    }
+                    found
+                }
                 Err(ViewError::Stale { .. }) => {
                     self.lose(inode, work);
                     None
