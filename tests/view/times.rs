@@ -82,3 +82,20 @@ fn what_an_api_write_puts_into_a_directory_of_the_other_kind_is_new() {
         }
     }
 }
+
+#[test]
+fn the_mtime_that_a_creation_gave_a_directory_stays_when_something_else_moves_the_ctime() {
+    let s = Side::new();
+    s.mkdir("d");
+    let fh = s.create("d/f");
+    let created = s.attr("d").mtime;
+    s.chmod(s.ino("d"), 0o700);
+    assert_eq!(s.attr("d").mtime, created);
+    let second = s.create("d/g");
+    let created = s.attr("d").mtime;
+    s.rename("d", "e").unwrap();
+    assert_eq!(s.attr("e").mtime, created);
+    s.close(second);
+    s.close(fh);
+    assert_eq!(s.attr("e").mtime, created);
+}

@@ -105,7 +105,7 @@ impl View {
                     "a directory cannot be moved below itself",
                 ));
             }
-            let found = Self::find(tx, &source)?.ok_or_else(missing)?;
+            let found = self.find_to_move(tx, &source, from)?.ok_or_else(missing)?;
             let there = Self::find(tx, &target)?;
             if let Some(there) = &there {
                 self.may_replace(&found, there, to, new_name, flags)?;
@@ -145,6 +145,15 @@ impl View {
         };
         let inode = self.at(parent, &key)?;
         Ok(Side { parent, key, inode })
+    }
+
+    /// What is about to be moved from a path.
+    fn find_to_move(&self, tx: &mut Tx<'_>, path: &[Key], side: &Side) -> Result<Option<Found>> {
+        let mut found = Self::find(tx, path)?;
+        if let (Some(found), Some(inode)) = (&mut found, &side.inode) {
+            self.settle_times(inode.ino, found);
+        }
+        Ok(found)
     }
 
     fn may_replace(
@@ -232,8 +241,8 @@ impl View {
                     "a directory cannot be exchanged with what is below it",
                 ));
             }
-            let found_a = Self::find(tx, &at_a)?.ok_or_else(missing)?;
-            let found_b = Self::find(tx, &at_b)?.ok_or_else(missing)?;
+            let found_a = self.find_to_move(tx, &at_a, a)?.ok_or_else(missing)?;
+            let found_b = self.find_to_move(tx, &at_b, b)?.ok_or_else(missing)?;
             let (ino_a, ino_b) = (self.number(a, &found_a), self.number(b, &found_b));
             let first = tx.taken();
             let time = Some(now);

@@ -140,6 +140,7 @@ impl View {
                 }
                 let path = self.path(ino)?;
                 let mut found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
+                self.settle_times(ino, &mut found);
                 let attrs = change(&found, false)?;
                 tx.set_attrs(path.clone().into(), attrs.clone())?;
                 found.entry.set_attrs(attrs);
