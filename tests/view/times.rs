@@ -1,6 +1,6 @@
 //! Which operations move which times.
 
-use super::harness::Side;
+use super::harness::{CALLER, Side};
 
 #[test]
 fn the_root_directory_keeps_its_birth() {
@@ -98,4 +98,21 @@ fn the_mtime_that_a_creation_gave_a_directory_stays_when_something_else_moves_th
     s.close(second);
     s.close(fh);
     assert_eq!(s.attr("e").mtime, created);
+}
+
+#[test]
+fn exchanging_moves_the_ctime_of_open_files_too() {
+    let s = Side::new();
+    let (a, b) = (s.create("a"), s.create("b"));
+    let before = [s.attr("a").ctime, s.attr("b").ctime];
+    let flags = libc::RENAME_EXCHANGE;
+    s.view.rename(&CALLER, 1, b"a", 1, b"b", flags).unwrap();
+    for (path, ctime) in [("b", before[0]), ("a", before[1])] {
+        assert!(s.attr(path).ctime > ctime);
+    }
+    for (fh, data) in [(a, "was a"), (b, "was b")] {
+        s.write(fh, 0, data);
+        s.close(fh);
+    }
+    assert_eq!((s.read("a"), s.read("b")), ("was b".into(), "was a".into()));
 }

@@ -78,11 +78,12 @@ impl View {
             // The API has just replaced one of them: look again.
             if !lost {
                 let missing = || ViewError::not_found(parent, name);
+                let (from_work, to_work) = (from_work.as_deref_mut(), to_work.as_deref_mut());
                 if flags == EXCHANGE {
-                    return self.exchange(&from, &to, &missing);
+                    return self.exchange((&from, from_work), (&to, to_work), &missing);
                 }
-                let to = (&to, new_name, to_work.as_deref_mut());
-                return self.replace((&from, from_work.as_deref_mut()), to, flags, &missing);
+                let to = (&to, new_name, to_work);
+                return self.replace((&from, from_work), to, flags, &missing);
             }
         }
     }
@@ -129,10 +130,7 @@ impl View {
         if let (Some(inode), Some(work), Some(there)) = (&to.inode, to_work, replaced) {
             self.orphaned(inode, work, there, now);
         }
-        if let (Some(inode), Some(work)) = (&from.inode, from_work) {
-            self.reload(inode, work, moved)?;
-        }
-        Ok(())
+        self.reload(from, from_work, moved)
     }
 
     fn side(&self, parent: Ino, name: &[u8], new: bool) -> Result<Side> {
@@ -226,12 +224,12 @@ impl View {
 
     fn exchange(
         &self,
-        a: &Side,
-        b: &Side,
+        (a, work_a): (&Side, Option<&mut Work>),
+        (b, work_b): (&Side, Option<&mut Work>),
         missing: &dyn Fn() -> ViewError,
     ) -> Result<()> {
         let now = self.time();
-        self.transact(|tx| {
+        let (moved_a, moved_b) = self.transact(|tx| {
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
             let (dir_b, _) = self.dir_in(tx, b.parent)?;
             let (at_a, at_b) = (join(&dir_a, &a.key), join(&dir_b, &b.key));
@@ -254,29 +252,33 @@ impl View {
                 path: at_b.clone(),
                 time,
             })?;
-            let attrs = moved_attrs(&found_a, ino_a, now);
+            let moved_a = found_a.entry.clone().with_attrs(moved_attrs(&found_a, ino_a, now));
+            let moved_b = found_b.entry.clone().with_attrs(moved_attrs(&found_b, ino_b, now));
             tx.push(Op::Place {
                 path: at_b,
                 index: first,
-                attrs,
+                attrs: moved_a.attrs(),
                 time,
             })?;
-            let attrs = moved_attrs(&found_b, ino_b, now);
             tx.push(Op::Place {
                 path: at_a,
                 index: first + 1,
-                attrs,
+                attrs: moved_b.attrs(),
                 time,
             })?;
             let (table, a, b) = (Arc::clone(&self.table), a.place(), b.place());
             tx.on_commit(move || table.exchange((&a, ino_a), (&b, ino_b)));
-            Ok(())
-        })
+            Ok((moved_a, moved_b))
+        })?;
+        self.reload(a, work_a, moved_a)?;
+        self.reload(b, work_b, moved_b)
     }
 
     /// The working copy of something that was moved, perhaps with another type.
-    fn reload(&self, inode: &Arc<Inode>, work: &mut Work, entry: Entry) -> Result<()> {
-        if work.entry.is_some() {
+    fn reload(&self, side: &Side, work: Option<&mut Work>, entry: Entry) -> Result<()> {
+        if let (Some(inode), Some(work)) = (&side.inode, work)
+            && work.entry.is_some()
+        {
             let stamp = edit::stamp_of(&entry, work.stamp);
             self.load(inode, work, Found { entry, stamp })?;
         }
