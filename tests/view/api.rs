@@ -187,3 +187,17 @@ fn a_name_that_is_not_committed_stays_the_same_when_its_directory_becomes_a_vect
     s.close(fh);
     assert_eq!(s.get("d"), Some(v(r#"{"2" ""}"#)));
 }
+
+#[test]
+fn a_renamed_file_keeps_the_number_that_it_gets_while_a_reader_has_the_replaced_one() {
+    let s = Side::new();
+    s.assoc("f", "1");
+    let fh = s.open("f", libc::O_RDONLY);
+    let old = s.ino("f");
+    s.assoc("f", "2");
+    s.rename("f", "g").unwrap();
+    let new = s.ino("g");
+    assert_ne!(new, old);
+    s.close(fh);
+    assert_eq!(s.killed().ino("g"), new);
+}

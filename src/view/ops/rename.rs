@@ -189,7 +189,11 @@ impl View {
     fn number(&self, side: &Side, found: &Found) -> Ino {
         match &side.inode {
             Some(inode) => inode.ino,
-            None => ino_of(&found.entry, side.parent, &side.key, found.stamp),
+            None => {
+                // Another number if an open file that the API replaced still has this one.
+                let ino = ino_of(&found.entry, side.parent, &side.key, found.stamp);
+                self.table.number(side.parent, &side.key, ino)
+            }
         }
     }
 
