@@ -1,6 +1,6 @@
 //! Files while they are open.
 
-use konserve_fs::view::Caller;
+use konserve_fs::view::{Caller, ViewError};
 
 use super::harness::{Side, CALLER};
 
@@ -30,4 +30,14 @@ fn setuid_given_after_the_write_of_a_new_file_stays() {
     assert_eq!(s.attr("f").perm, 0o4755);
     s.close(fh);
     assert_eq!(s.killed().attr("f").perm, 0o4755);
+}
+
+#[test]
+fn a_name_that_is_taken_is_not_remembered_for_having_been_asked_for() {
+    let s = Side::new();
+    s.assoc("f", "1");
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    let made = s.view.create(&CALLER, 1, b"f", 0o644, 0, flags);
+    assert!(matches!(made, Err(ViewError::Exists { .. })));
+    assert_eq!(s.view.known(), [0; 4]);
 }
