@@ -58,3 +58,34 @@ fn a_vector_without_its_type_is_a_map() {
         Err(ViewError::NoAttribute { .. })
     ));
 }
+
+#[test]
+fn a_freed_name_leaves_the_type_that_stood_there_and_not_what_became_of_it() {
+    let s = Side::new();
+    s.assoc("n", "1");
+    s.assoc("text", r#""hello""#);
+    s.put("tmp", "2\n");
+    s.rename("tmp", "n").unwrap();
+    assert_eq!(s.get("n"), Some(v("2")), "the target's type");
+    s.put("tmp", "3\n");
+    assert_eq!(s.get("tmp"), Some(v(r#""3""#)), "another temporary file of the same name");
+    s.rename("tmp", "text").unwrap();
+    assert_eq!(s.get("text"), Some(v(r#""3""#)));
+}
+
+#[test]
+fn only_what_freed_a_name_last_leaves_its_type() {
+    let s = Side::new();
+    s.assoc("n", "1");
+    s.unlink("n").unwrap();
+    s.mkdir("n");
+    s.rmdir("n").unwrap();
+    s.put("n", "2\n");
+    assert_eq!(s.get("n"), Some(v(r#""2""#)));
+    s.assoc("m", "1");
+    s.rename("m", "elsewhere").unwrap();
+    s.rename("n", "m").unwrap();
+    s.unlink("m").unwrap();
+    s.put("m", "3\n");
+    assert_eq!(s.get("m"), Some(v(r#""3""#)));
+}

@@ -96,7 +96,7 @@ impl View {
         missing: &dyn Fn() -> ViewError,
     ) -> Result<()> {
         let now = self.time();
-        let (moved, replaced) = self.transact(|tx| {
+        let (found, moved, replaced) = self.transact(|tx| {
             let (from_dir, _) = self.dir_in(tx, from.parent)?;
             let (to_dir, _) = self.dir_in(tx, to.parent)?;
             let (source, target) = (join(&from_dir, &from.key), join(&to_dir, &to.key));
@@ -124,9 +124,10 @@ impl View {
                 table.remove(b.parent, &b.key, known.as_ref());
                 table.rename(&a, &b, ino);
             });
-            Ok((moved, there))
+            Ok((found.entry, moved, there))
         })?;
-        self.leave_hint(from.parent, &from.key, &moved);
+        // As it was: what it inherits under the new name is not the old one's.
+        self.leave_hint(from.parent, &from.key, &found);
         if let (Some(inode), Some(work), Some(there)) = (&to.inode, to_work, replaced) {
             self.orphaned(inode, work, there, now);
         }
