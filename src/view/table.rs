@@ -97,7 +97,10 @@ impl Table {
     pub fn counts(&self) -> (usize, usize) {
         let state = self.0.lock();
         let pending = state.pending.values().map(BTreeMap::len).sum();
-        (state.inodes.len().saturating_sub(1).max(state.names.len()), pending)
+        (
+            state.inodes.len().saturating_sub(1).max(state.names.len()),
+            pending,
+        )
     }
 
     /// The inodes from the top directory on a path to this one, with their names; `None` if it has no
@@ -210,18 +213,14 @@ impl Table {
             .entry(parent)
             .or_default()
             .insert(key.clone(), ino);
-        state
-            .pending
-            .entry(parent)
-            .or_default()
-            .insert(
-                key.clone(),
-                Pending {
-                    ino,
-                    time,
-                    name: name.into(),
-                },
-            );
+        state.pending.entry(parent).or_default().insert(
+            key.clone(),
+            Pending {
+                ino,
+                time,
+                name: name.into(),
+            },
+        );
         Some(inode)
     }
 
@@ -239,7 +238,10 @@ impl Table {
             .collect();
         for (old, new) in moved {
             let place = Place { parent, key: old };
-            let pending = state.pending.get_mut(&parent).and_then(|p| p.remove(&place.key));
+            let pending = state
+                .pending
+                .get_mut(&parent)
+                .and_then(|p| p.remove(&place.key));
             let Some(pending) = pending else { continue };
             let inode = state.inodes.get(&pending.ino).cloned();
             let Some(inode) = inode else { continue };

@@ -1,6 +1,6 @@
 //! API writes while the mount has things open.
 
-use konserve_fs::view::{FileKind, ViewError};
+use konserve_fs::view::{FileKind, ROOT, ViewError};
 
 use super::harness::{CALLER, Side, v};
 
@@ -15,9 +15,16 @@ fn an_api_write_around_an_open_file_leaves_it_alone() {
     s.assoc("d", r#"{"read" "old" "written" "old" "n" 2}"#);
     assert_eq!((s.ino("d/read"), s.ino("d/written")), (read, written));
     assert_eq!(s.read_from(reader), "old\n");
-    assert_eq!(s.read_from(writer), "OLD\n", "what is not committed yet is not lost");
+    assert_eq!(
+        s.read_from(writer),
+        "OLD\n",
+        "what is not committed yet is not lost"
+    );
     s.close(writer);
-    assert_eq!(s.get("d"), Some(v(r#"{"read" "old" "written" "OLD" "n" 2}"#)));
+    assert_eq!(
+        s.get("d"),
+        Some(v(r#"{"read" "old" "written" "OLD" "n" 2}"#))
+    );
 }
 
 #[test]
@@ -32,6 +39,17 @@ fn an_open_directory_stays_when_the_api_writes_its_value() {
     for fh in handles {
         s.view.releasedir(fh).unwrap();
     }
+}
+
+#[test]
+fn a_file_that_the_api_made_while_it_was_being_created_stays_when_it_is_closed_unwritten() {
+    let s = Side::new();
+    let fh = s.create("f");
+    let ino = s.view.lookup(&CALLER, ROOT, b"f").unwrap().ino;
+    s.assoc("f", "42");
+    s.close(fh);
+    assert_eq!(s.ino("f"), ino);
+    assert_eq!(s.read("f"), "42\n");
 }
 
 #[test]
@@ -84,14 +102,20 @@ fn what_the_api_removes_and_makes_anew_is_another_file() {
     }
     s.assoc("f", "2");
     s.assoc("d", r#"{"x" 2}"#);
-    assert!(matches!(s.view.getattr(d, None), Err(ViewError::Stale { .. })));
+    assert!(matches!(
+        s.view.getattr(d, None),
+        Err(ViewError::Stale { .. })
+    ));
     let (new_f, new_d, new_x) = (s.ino("f"), s.ino("d"), s.ino("d/x"));
     assert!(new_f != f && new_d != d);
     s.write(open, 0, "9");
     s.close(open);
     assert_eq!(s.get("f"), Some(v("2")));
     let s = s.killed();
-    assert_eq!((s.ino("f"), s.ino("d"), s.ino("d/x")), (new_f, new_d, new_x));
+    assert_eq!(
+        (s.ino("f"), s.ino("d"), s.ino("d/x")),
+        (new_f, new_d, new_x)
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use konserve_fs::view::{Caller, ViewError};
 
-use super::harness::{Side, CALLER};
+use super::harness::{CALLER, Side};
 
 #[test]
 fn opening_with_truncation_takes_setuid_away_unless_root_does_it() {
@@ -13,7 +13,10 @@ fn opening_with_truncation_takes_setuid_away_unless_root_does_it() {
     let flags = libc::O_WRONLY | libc::O_TRUNC;
     s.close(s.view.open(&CALLER, ino, flags).unwrap().fh);
     assert_eq!(s.attr("f").perm, 0o4755);
-    let somebody = Caller { uid: 1000, ..CALLER };
+    let somebody = Caller {
+        uid: 1000,
+        ..CALLER
+    };
     let fh = s.view.open(&somebody, ino, flags).unwrap().fh;
     assert_eq!(s.attr("f").perm, 0o755, "at once");
     s.close(fh);
@@ -24,7 +27,10 @@ fn opening_with_truncation_takes_setuid_away_unless_root_does_it() {
 fn setuid_given_after_the_write_of_a_new_file_stays() {
     let s = Side::new();
     let fh = s.create("f");
-    let somebody = Caller { uid: 1000, ..CALLER };
+    let somebody = Caller {
+        uid: 1000,
+        ..CALLER
+    };
     s.view.write(&somebody, fh, 0, b"program", true).unwrap();
     s.chmod(s.ino("f"), 0o4755);
     assert_eq!(s.attr("f").perm, 0o4755);

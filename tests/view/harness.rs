@@ -58,7 +58,8 @@ impl Side {
     /// Listens to what the kernel is told.
     pub fn listen(&self) -> Told {
         let told = Told::default();
-        self.view.set_invalidator(Box::new(Listener(Arc::clone(&told))));
+        self.view
+            .set_invalidator(Box::new(Listener(Arc::clone(&told))));
         told
     }
 
@@ -148,7 +149,9 @@ impl Side {
 
     #[track_caller]
     pub fn write(&self, fh: u64, at: u64, data: &str) {
-        self.view.write(&CALLER, fh, at, data.as_bytes(), false).unwrap();
+        self.view
+            .write(&CALLER, fh, at, data.as_bytes(), false)
+            .unwrap();
     }
 
     #[track_caller]
@@ -207,12 +210,15 @@ impl Side {
 
     pub fn set_type(&self, path: &str, name: &str) -> Result<(), ViewError> {
         let (ino, name) = (self.ino(path), name.as_bytes());
-        self.view.setxattr(&CALLER, ino, b"user.kfs.type", name, 0, 0)
+        self.view
+            .setxattr(&CALLER, ino, b"user.kfs.type", name, 0, 0)
     }
 
     #[track_caller]
     pub fn type_of(&self, path: &str) -> String {
-        let found = self.view.getxattr(&CALLER, self.ino(path), b"user.kfs.type");
+        let found = self
+            .view
+            .getxattr(&CALLER, self.ino(path), b"user.kfs.type");
         String::from_utf8(found.unwrap()).unwrap()
     }
 

@@ -23,7 +23,10 @@ fn a_truncation_that_strict_types_refuse_has_not_happened() {
 
     let fh = s.open("n", libc::O_RDWR);
     s.write(fh, 0, "77");
-    assert!(matches!(s.truncate("n", 100), Err(ViewError::Invalid { .. })));
+    assert!(matches!(
+        s.truncate("n", 100),
+        Err(ViewError::Invalid { .. })
+    ));
     assert_eq!(s.read_from(fh), "77\n");
     s.close(fh);
     assert_eq!(s.get("n"), Some(v("77")));
@@ -68,7 +71,11 @@ fn a_freed_name_leaves_the_type_that_stood_there_and_not_what_became_of_it() {
     s.rename("tmp", "n").unwrap();
     assert_eq!(s.get("n"), Some(v("2")), "the target's type");
     s.put("tmp", "3\n");
-    assert_eq!(s.get("tmp"), Some(v(r#""3""#)), "another temporary file of the same name");
+    assert_eq!(
+        s.get("tmp"),
+        Some(v(r#""3""#)),
+        "another temporary file of the same name"
+    );
     s.rename("tmp", "text").unwrap();
     assert_eq!(s.get("text"), Some(v(r#""3""#)));
 }

@@ -237,19 +237,11 @@ impl View {
                 });
             }
         };
-        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index())
-            && index >= FREE_INDEX
-        {
+        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index()) {
             let top = path.first().unwrap_or(&key);
             let len =
                 edit::vector_len(map, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
-            if index >= len.saturating_add(INDEX_STEP) {
-                return Err(ViewError::TooBig {
-                    what: "the vector's index".into(),
-                    size: index,
-                    limit: (len + INDEX_STEP - 1).max(FREE_INDEX - 1),
-                });
-            }
+            check_index(index, len)?;
         }
         Ok(key)
     }
@@ -469,6 +461,18 @@ fn is_same(inode: &Inode, found: &Found) -> bool {
 
 fn is_file(entry: &Entry) -> bool {
     special::kind(&entry.node).0 == FileKind::File
+}
+
+/// Whether an index may be written in a vector of this length.
+fn check_index(index: u64, len: u64) -> Result<()> {
+    if index < FREE_INDEX || index < len.saturating_add(INDEX_STEP) {
+        return Ok(());
+    }
+    Err(ViewError::TooBig {
+        what: "the vector's index".into(),
+        size: index,
+        limit: len.saturating_add(INDEX_STEP - 1).max(FREE_INDEX - 1),
+    })
 }
 
 /// How names in a directory are read.

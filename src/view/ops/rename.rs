@@ -257,8 +257,14 @@ impl View {
                 path: at_b.clone(),
                 time,
             })?;
-            let moved_a = found_a.entry.clone().with_attrs(moved_attrs(&found_a, ino_a, now));
-            let moved_b = found_b.entry.clone().with_attrs(moved_attrs(&found_b, ino_b, now));
+            let moved_a = found_a
+                .entry
+                .clone()
+                .with_attrs(moved_attrs(&found_a, ino_a, now));
+            let moved_b = found_b
+                .entry
+                .clone()
+                .with_attrs(moved_attrs(&found_b, ino_b, now));
             tx.push(Op::Place {
                 path: at_b,
                 index: first,
