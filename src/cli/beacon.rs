@@ -27,7 +27,8 @@ impl Beacon {
         match write(&path, socket) {
             Ok(()) => Some(Self(path)),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "commands have to search for this daemon");
+                // As on a read-only disk; it takes longer, and that is all.
+                tracing::debug!(path = %path.display(), %error, "commands have to search for this daemon");
                 None
             }
         }

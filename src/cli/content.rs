@@ -1,6 +1,7 @@
 //! Values on the command line and in files: how they are read and shown.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -161,19 +162,25 @@ fn other_type(what: &str, value: &Value, wanted: &str) -> CliError {
     )
 }
 
+/// A file to read; `-` is standard input.
+pub(super) fn open(file: &OsStr) -> Result<Box<dyn Read>, CliError> {
+    if file.as_bytes() == b"-" {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    let opened = File::open(Path::new(file)).map_err(|e| CliError::io(file_name(file), e))?;
+    Ok(Box::new(opened))
+}
+
 /// The content of a file; `-` is standard input.
 pub(super) fn read(file: &OsStr) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    let done = if file.as_bytes() == b"-" {
-        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        std::fs::read(Path::new(file)).map(|content| bytes = content)
-    };
+    let done = open(file)?.read_to_end(&mut bytes);
     done.map_err(|source| CliError::io(file_name(file), source))?;
     Ok(bytes)
 }
 
-fn file_name(file: &OsStr) -> String {
+/// What a file is called in messages.
+pub(super) fn file_name(file: &OsStr) -> String {
     if file.as_bytes() == b"-" {
         "standard input".to_owned()
     } else {

@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
-use super::{cp, files, get, info, ls, mv, put, rm, update};
+use super::{blob, cp, files, get, info, ls, mv, put, rm, update};
 use crate::store::{Store, StoreError};
 
 /// Does what is asked.
@@ -37,6 +37,9 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
             value,
             expect,
         } => put::put(store, path, value, expect),
+        Request::Part { path, offset, seq } => blob::part(store, path, *offset, *seq),
+        Request::Upload { id, data } => holder.uploads().append(store, *id, &data.0),
+        Request::PutUpload { path, id, expect } => blob::put(holder, path, *id, expect),
         Request::Increment { path } => update::increment(store, path),
         Request::Copy { from, to, over } => cp::copy(store, from, to, *over),
         Request::Move { from, to, over } => mv::rename(store, from, to, *over),

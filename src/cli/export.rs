@@ -11,7 +11,7 @@ use super::content::Notation;
 use super::document::write_all;
 use super::error::CliError;
 use super::export_tree::export_tree;
-use super::get::fetch;
+use super::get::write;
 use super::import::{by_extension, place_and_file};
 use super::output::Output;
 use super::place::Place;
@@ -82,13 +82,13 @@ impl Export {
         if place.path.is_root() {
             return write_all(access, notation, to, progress);
         }
-        let value = fetch(access, &place.path)?;
-        let text = notation.show(&value, self.pretty, &place.path.to_string())?;
-        to.write_all(&text).map_err(|source| match source.kind() {
-            io::ErrorKind::BrokenPipe => CliError::OutputClosed,
-            _ => CliError::io("writing the value", source),
+        write(access, &place.path, notation, self.pretty, &mut |text| {
+            progress.bytes(text.len());
+            to.write_all(text).map_err(|source| match source.kind() {
+                io::ErrorKind::BrokenPipe => CliError::OutputClosed,
+                _ => CliError::io("writing the value", source),
+            })
         })?;
-        progress.bytes(text.len());
         progress.entry();
         Ok(())
     }

@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::access::{Access, Use};
+use super::blob::{fetch_parts, large};
 use super::content::Notation;
 use super::error::CliError;
 use super::ls::nothing;
@@ -32,22 +33,59 @@ impl Get {
     pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
         let place = Place::below_root(&self.store, self.path.as_deref(), "kfs get STORE PATH")?;
         let mut access = Access::open(&place, Use::Read)?;
-        let value = fetch(&mut access, &place.path)?;
-        access.close()?;
         let fallback = if out.wants_json() {
             Notation::Json
         } else {
             Notation::Edn
         };
         let notation = self.notation.unwrap_or(fallback);
-        out.bytes(&notation.show(&value, self.pretty, &place.path.to_string())?)
+        write(
+            &mut access,
+            &place.path,
+            notation,
+            self.pretty,
+            &mut |text| out.bytes(text),
+        )?;
+        access.close()
+    }
+}
+
+/// Writes the value at a path; bytes as they are without having all of them in memory.
+pub(super) fn write(
+    access: &mut Access,
+    path: &NamePath,
+    notation: Notation,
+    pretty: bool,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    match access.call(Request::Get { path: path.clone() })? {
+        Response::Large { length, seq } if notation == Notation::Bytes => {
+            fetch_parts(access, path, length, seq, sink)
+        }
+        response => {
+            let value = received(access, path, response)?;
+            sink(&notation.show(&value, pretty, &path.to_string())?)
+        }
     }
 }
 
 /// The value at a path.
 pub(super) fn fetch(access: &mut Access, path: &NamePath) -> Result<Value, CliError> {
-    match access.call(Request::Get { path: path.clone() })? {
+    let response = access.call(Request::Get { path: path.clone() })?;
+    received(access, path, response)
+}
+
+fn received(access: &mut Access, path: &NamePath, response: Response) -> Result<Value, CliError> {
+    match response {
         Response::Value(bytes) => decode(&bytes),
+        Response::Large { length, seq } => {
+            let mut all = Vec::new();
+            fetch_parts(access, path, length, seq, &mut |part| {
+                all.extend_from_slice(part);
+                Ok(())
+            })?;
+            Ok(Value::Bytes(all))
+        }
         _ => Err(Access::unexpected()),
     }
 }
@@ -61,6 +99,12 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Value, CliError> {
 /// Answers [`Request::Get`].
 pub fn value(store: &Store, path: &NamePath) -> Result<Response, CliError> {
     let keys = resolve(store, path)?;
+    if let Some((content, seq)) = large(store, &keys)? {
+        return Ok(Response::Large {
+            length: content.len(),
+            seq,
+        });
+    }
     let value = store.get_in(&keys)?.ok_or_else(|| nothing(path))?;
     Ok(Response::Value(Bytes(cbor::encode(&value))))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::blob::Uploads;
 use super::error::CliError;
 use crate::store::Store;
 use crate::view::{View, ViewOptions};
@@ -17,6 +18,7 @@ pub struct Holder {
     store: Store,
     options: ViewOptions,
     view: Mutex<Option<Arc<View>>>,
+    uploads: Uploads,
 }
 
 impl Holder {
@@ -26,12 +28,18 @@ impl Holder {
             store,
             options,
             view: Mutex::new(None),
+            uploads: Uploads::default(),
         }
     }
 
     /// The store.
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Byte strings that are on their way into it.
+    pub(super) fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// Its files, made at the first use.

@@ -1,21 +1,23 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use clap::Args;
 
 use super::access::{Access, Use};
-use super::content::{Notation, read};
+use super::blob::put_bytes;
+use super::content::{Notation, file_name, open};
 use super::document::put_all;
 use super::error::CliError;
 use super::import_tree::import_tree;
 use super::output::Output;
-use super::place::{Bytes, NamePath, Place};
+use super::place::{Bytes, Place};
 use super::progress::Progress;
 use super::request::{Expect, Request};
 use crate::value::cbor;
-use crate::view::render::{TypeName, class};
+use crate::view::render::{TEXT_MAX, TypeName, class};
 
 /// Put a document from a file, or a directory with everything in it, into a store.
 ///
@@ -59,44 +61,61 @@ impl Import {
             access.close()?;
             return progress.finish(out);
         }
-        let what = if source.as_bytes() == b"-" {
-            "standard input".to_owned()
-        } else {
-            from.display().to_string()
-        };
-        let bytes = read(&source)?;
-        let notation = self.notation.unwrap_or_else(|| by_name(from, &bytes));
-        let value = notation.read_file(bytes, &what)?;
-        let mut access = Access::open(&place, Use::Write)?;
-        if place.path.is_root() {
-            put_all(&mut access, value, &what, &mut progress)?;
-        } else {
-            put_one(
-                &mut access,
-                &place.path,
-                cbor::encode(&value),
-                &mut progress,
-            )?;
-        }
-        access.close()?;
+        self.import_file(&place, &source, &mut progress)?;
         progress.finish(out)
     }
-}
 
-fn put_one(
-    access: &mut Access,
-    path: &NamePath,
-    value: Vec<u8>,
-    progress: &mut Progress,
-) -> Result<(), CliError> {
-    progress.bytes(value.len());
-    access.done(Request::Put {
-        path: path.clone(),
-        value: Bytes(value),
-        expect: Expect::Any,
-    })?;
-    progress.entry();
-    Ok(())
+    fn import_file(
+        &self,
+        place: &Place,
+        source: &OsStr,
+        progress: &mut Progress,
+    ) -> Result<(), CliError> {
+        let what = file_name(source);
+        let mut rest = open(source)?;
+        let named = self.notation.or_else(|| by_extension(Path::new(source)));
+        // What has no notation is text or bytes, which its beginning tells.
+        let mut bytes = Vec::new();
+        let begun = (&mut rest)
+            .take(TEXT_MAX as u64 + 1)
+            .read_to_end(&mut bytes);
+        begun.map_err(|e| CliError::io(&*what, e))?;
+        let notation = named.unwrap_or(match class(&bytes) {
+            TypeName::Text => Notation::Text,
+            _ => Notation::Bytes,
+        });
+        if notation == Notation::Bytes && !place.path.is_root() {
+            let mut access = Access::open(place, Use::Write)?;
+            let whole = io::Cursor::new(bytes).chain(rest);
+            put_bytes(
+                &mut access,
+                &place.path,
+                whole,
+                &what,
+                Expect::Any,
+                &mut |count| progress.bytes(count),
+            )?;
+            progress.entry();
+            return access.close();
+        }
+        rest.read_to_end(&mut bytes)
+            .map_err(|e| CliError::io(&*what, e))?;
+        let value = notation.read_file(bytes, &what)?;
+        let mut access = Access::open(place, Use::Write)?;
+        if place.path.is_root() {
+            put_all(&mut access, value, &what, progress)?;
+        } else {
+            let value = cbor::encode(&value);
+            progress.bytes(value.len());
+            access.done(Request::Put {
+                path: place.path.clone(),
+                value: Bytes(value),
+                expect: Expect::Any,
+            })?;
+            progress.entry();
+        }
+        access.close()
+    }
 }
 
 /// `STORE PATH FILE`, or a path inside a mount and the file.
@@ -120,18 +139,11 @@ pub(super) fn place_and_file(
     Ok((Place::with_path(store, Some(path))?, file.to_owned()))
 }
 
-/// The notation that a file's name or content suggests.
+/// The notation that a file's name says.
 pub(super) fn by_extension(file: &Path) -> Option<Notation> {
     match file.extension()?.as_bytes() {
         b"edn" => Some(Notation::Edn),
         b"json" => Some(Notation::Json),
         _ => None,
     }
-}
-
-fn by_name(file: &Path, bytes: &[u8]) -> Notation {
-    by_extension(file).unwrap_or(match class(bytes) {
-        TypeName::Text => Notation::Text,
-        _ => Notation::Bytes,
-    })
 }

@@ -8,6 +8,7 @@
 mod access;
 pub mod background;
 mod beacon;
+mod blob;
 mod connections;
 mod content;
 mod cp;
@@ -22,6 +23,7 @@ mod execute;
 mod exit;
 mod export;
 mod export_tree;
+mod file_request;
 mod files;
 pub mod frame;
 mod get;

@@ -3,7 +3,8 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::access::{Access, Use};
-use super::content::Input;
+use super::blob::{begin, put_bytes};
+use super::content::{Input, Notation, file_name, open};
 use super::error::CliError;
 use super::get::{decode, key_of};
 use super::output::Output;
@@ -45,12 +46,21 @@ impl Put {
             (value, None, None) => (None, value),
         };
         let place = Place::below_root(&self.store, path.as_deref(), SYNOPSIS)?;
-        let value = self.input.value(argument.as_deref())?;
         let expect = if self.new {
             Expect::Absent
         } else {
             Expect::Any
         };
+        if let (None, Some(file), Notation::Bytes) =
+            (&argument, &self.input.file, self.input.notation)
+        {
+            let what = file_name(file);
+            let source = begin(open(file)?, &what)?;
+            let mut access = Access::open(&place, Use::Write)?;
+            put_bytes(&mut access, &place.path, source, &what, expect, &mut |_| {})?;
+            return access.close();
+        }
+        let value = self.input.value(argument.as_deref())?;
         let mut access = Access::open(&place, Use::Write)?;
         access.done(Request::Put {
             path: place.path,

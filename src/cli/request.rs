@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::entry::EntryInfo;
 use super::exit::Exit;
-use super::files::{FileFacts, FileRequest};
+use super::file_request::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
 
 /// One thing to do with a store. Values travel as canonical CBOR.
@@ -51,6 +51,31 @@ pub enum Request {
         /// The value.
         value: Bytes,
         /// What must be there.
+        expect: Expect,
+    },
+    /// A part of a byte string that is too large for one message. → [`Response::Value`]
+    Part {
+        /// Where.
+        path: NamePath,
+        /// From which byte on.
+        offset: u64,
+        /// The write that made it, as [`Response::Large`] says: parts of two versions do not mix.
+        seq: u64,
+    },
+    /// Takes in a part of a byte string that is too large for one message. → [`Response::Done`]
+    Upload {
+        /// What its parts have in common.
+        id: Uuid,
+        /// The next part.
+        data: Bytes,
+    },
+    /// Puts what was taken in. → [`Response::Done`]
+    PutUpload {
+        /// Where. Missing maps on the way are made.
+        path: NamePath,
+        /// What its parts have in common.
+        id: Uuid,
+        /// What must be there: anything or nothing.
         expect: Expect,
     },
     /// Adds one to an integer. → [`Response::Value`], the new one
@@ -104,6 +129,7 @@ impl Request {
                 | Self::Info { .. }
                 | Self::Get { .. }
                 | Self::GetKey { .. }
+                | Self::Part { .. }
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
     }
@@ -151,6 +177,13 @@ pub enum Response {
     Entry(Box<EntryInfo>),
     /// A value, or bytes of a file.
     Value(Bytes),
+    /// A byte string that is to be asked for in parts.
+    Large {
+        /// Its length.
+        length: u64,
+        /// The write that made it.
+        seq: u64,
+    },
     /// A file or directory.
     File(Box<FileFacts>),
     /// Done but for these extended attributes.

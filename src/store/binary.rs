@@ -4,10 +4,10 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Store, StoreError, show_key};
-use crate::tree::edit::{attrs_for_new_value, times_of};
+use super::{Store, StoreError, Tx, show_key, show_path};
+use crate::tree::edit::{Found, attrs_for_new_value, times_of, touch};
 use crate::tree::{Attrs, CHUNK, Chunked, Content, Entry, Folder, Map, Node, Times, content};
-use crate::value::{Key, KeyPath};
+use crate::value::{Key, KeyPath, Value};
 
 /// A byte string, read as it was when it was opened. Damage and failures of the backend are I/O
 /// errors of the reader.
@@ -108,10 +108,19 @@ impl Store {
         })
     }
 
+    /// Takes in a byte string piece by piece; [`Tx::assoc_blob_in`] then puts it somewhere. Until
+    /// then nobody sees it, and nothing refers to its pages.
+    pub fn blob_writer(&self) -> BlobWriter {
+        BlobWriter {
+            store: self.clone(),
+            chunks: Map::new(),
+            len: 0,
+            rest: Vec::new(),
+        }
+    }
+
     fn write_content(&self, key: &Key, source: &mut dyn Read) -> Result<Content, StoreError> {
-        let fail = |e| StoreError::tree(key, e);
-        let mut chunks = Map::new();
-        let mut len = 0u64;
+        let mut writer = self.blob_writer();
         loop {
             let mut chunk = Vec::new();
             source
@@ -119,22 +128,95 @@ impl Store {
                 .read_to_end(&mut chunk)
                 .map_err(StoreError::Source)?;
             let last = chunk.len() < CHUNK;
-            if len == 0 && last {
-                return Ok(Content::Inline(Arc::from(chunk)));
-            }
-            if !chunk.is_empty() {
-                let mut folder = Folder::new(self.pager(), self.last_seq());
-                let index = Key::index(len / CHUNK as u64);
-                len += chunk.len() as u64;
-                let page = folder.page(&chunk, chunk.len() as u64, 0).map_err(fail)?;
-                self.write_pages(folder.finish())?;
-                let entry = Entry::plain(Node::Bytes(Content::Page(page)));
-                chunks.insert(&index, entry, self.pager()).map_err(fail)?;
-            }
+            writer.append(key, &chunk)?;
             if last {
-                return Ok(Content::Chunked(Arc::new(Chunked { len, chunks })));
+                return writer.finish(key);
             }
         }
+    }
+}
+
+/// A byte string that is being taken in. Memory does not grow with its length.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Store,
+    chunks: Map,
+    /// Bytes in chunks.
+    len: u64,
+    /// Bytes after them, less than a chunk.
+    rest: Vec<u8>,
+}
+
+impl BlobWriter {
+    /// Adds a piece. `key` is for messages.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn append(&mut self, key: &Key, data: &[u8]) -> Result<(), StoreError> {
+        self.rest.extend_from_slice(data);
+        let whole = self.rest.len() - self.rest.len() % CHUNK;
+        if whole == 0 {
+            return Ok(());
+        }
+        let rest = self.rest.split_off(whole);
+        let chunks = std::mem::replace(&mut self.rest, rest);
+        self.write(key, &chunks)
+    }
+
+    /// Writes chunks, all but the last of them whole.
+    fn write(&mut self, key: &Key, data: &[u8]) -> Result<(), StoreError> {
+        let fail = |e| StoreError::tree(key, e);
+        let pager = self.store.pager();
+        let mut folder = Folder::new(pager, self.store.last_seq());
+        let mut pages = Vec::new();
+        for chunk in data.chunks(CHUNK) {
+            pages.push(folder.page(chunk, chunk.len() as u64, 0).map_err(fail)?);
+        }
+        self.store.write_pages(folder.finish())?;
+        for (page, chunk) in pages.into_iter().zip(data.chunks(CHUNK)) {
+            let index = Key::index(self.len / CHUNK as u64);
+            let entry = Entry::plain(Node::Bytes(Content::Page(page)));
+            self.chunks.insert(&index, entry, pager).map_err(fail)?;
+            self.len += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The whole.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn finish(mut self, key: &Key) -> Result<Content, StoreError> {
+        let rest = std::mem::take(&mut self.rest);
+        if self.len == 0 {
+            return Ok(Content::Inline(Arc::from(rest)));
+        }
+        if !rest.is_empty() {
+            self.write(key, &rest)?;
+        }
+        Ok(Content::Chunked(Arc::new(Chunked {
+            len: self.len,
+            chunks: self.chunks,
+        })))
+    }
+}
+
+impl Tx<'_> {
+    /// Puts a byte string that was taken in by a [`BlobWriter`] at a path, as
+    /// [`Store::assoc_in`] puts a value.
+    ///
+    /// # Errors
+    /// As [`Store::assoc_in`].
+    pub fn assoc_blob_in(&mut self, path: &[Key], content: &Content) -> Result<(), StoreError> {
+        self.assoc_in(path, &Value::Bytes(Vec::new()))?;
+        let Some(Found { mut entry, stamp }) = self.find(path)? else {
+            return Err(StoreError::NothingThere {
+                path: show_path(path),
+            });
+        };
+        entry.node = Node::Bytes(content.clone());
+        touch(&mut entry, stamp, self.now);
+        self.put(KeyPath::from(path.to_vec()), entry, None)
     }
 }
 

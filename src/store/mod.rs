@@ -34,7 +34,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
 pub use api::{Change, Keys};
-pub use binary::BlobReader;
+pub use binary::{BlobReader, BlobWriter};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};

@@ -1,5 +1,6 @@
 //! One process at a time has the embedded storage open.
 
+use std::fs::{self, File};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +26,22 @@ fn a_second_opener_is_told_the_holder() {
         assert_eq!(path, dir.path().join("kfs.lock"));
     }
     child.kill();
+}
+
+#[test]
+fn a_holder_that_left_no_number_is_not_taken_for_one_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir));
+    let path = dir.path().join("kfs.lock");
+    // As of a reader that may not write the file.
+    fs::write(&path, "4194305\n").unwrap();
+    let reader = File::open(&path).unwrap();
+    reader.try_lock_shared().unwrap();
+    let outcome = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO);
+    let Err(BackendError::LockHeld { pid, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(pid, None);
 }
 
 #[test]

@@ -145,3 +145,54 @@ fn update_counts_from_nothing_and_refuses_what_is_no_integer() {
             .contains("of type text, not an integer")
     );
 }
+
+#[test]
+fn bytes_of_any_length_go_in_and_out_as_they_are() {
+    let bench = Bench::new();
+    // Around the length up to which they travel whole.
+    for length in [
+        0,
+        1,
+        65_536,
+        (4 << 20) - 1,
+        4 << 20,
+        (4 << 20) + 1,
+        9_000_000,
+    ] {
+        let bytes: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+        std::fs::write(bench.path("in"), &bytes).unwrap();
+        let put = ["put", "s", "m/blob", "--file", "in", "--as", "bytes"];
+        bench.kfs(put).ok();
+        let get = ["export", "s", "m/blob", "out", "--as", "bytes"];
+        bench.kfs(get).ok();
+        assert!(
+            std::fs::read(bench.path("out")).unwrap() == bytes,
+            "{length}"
+        );
+        bench.kfs(["import", "s", "n", "in", "--as", "bytes"]).ok();
+        bench.kfs(["export", "s", "n", "out"]).ok();
+        assert!(
+            std::fs::read(bench.path("out")).unwrap() == bytes,
+            "{length}"
+        );
+    }
+    let text = bench.kfs(["get", "s", "m/blob"]).ok();
+    assert!(text.starts_with("#bytes \"000102") && text.len() == 9 + 18_000_000);
+    let again = [
+        "put", "s", "m/blob", "--file", "in", "--as", "bytes", "--new",
+    ];
+    assert!(
+        bench
+            .kfs(again)
+            .fails(4)
+            .contains("something is there already")
+    );
+    bench.kfs(["put", "s", "n", "1"]).ok();
+    assert!(
+        bench
+            .kfs(["put", "s", "n/x", "--file", "in", "--as", "bytes"])
+            .fails(4)
+            .contains("type int")
+    );
+    assert_eq!(bench.kfs(["ls", "s"]).ok(), "m\nn");
+}

@@ -33,7 +33,7 @@ impl Lock {
         let failed =
             |source| BackendError::io(Operation::Open, path.as_os_str().as_encoded_bytes(), source);
         let give_up = Deadline::after(wait);
-        let (mut file, shared) = open(&path, access).map_err(failed)?;
+        let (mut file, shared) = open(dir, &path, access).map_err(failed)?;
         loop {
             match if shared {
                 file.try_lock_shared()
@@ -69,15 +69,24 @@ impl Drop for Lock {
 }
 
 /// The lock file, and whether it can only be shared.
-fn open(path: &Path, access: Access) -> io::Result<(File, bool)> {
+fn open(dir: &Path, path: &Path, access: Access) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    match options.open(path) {
-        Err(error) if access == Access::Read && may_not_write(&error) => {
-            Ok((File::open(path)?, true))
+    let refused = match options.open(path) {
+        Err(error) if access == Access::Read && may_not_write(&error) => error,
+        opened => return Ok((opened?, false)),
+    };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // On a read-only disk nobody can make one, to write or to read. Elsewhere others can.
+            if refused.kind() != io::ErrorKind::ReadOnlyFilesystem {
+                return Err(refused);
+            }
+            File::open(dir)?
         }
-        opened => Ok((opened?, false)),
-    }
+        opened => opened?,
+    };
+    Ok((file, true))
 }
 
 fn may_not_write(error: &io::Error) -> bool {
@@ -94,10 +103,15 @@ fn sign(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
-/// The number that the holder left.
+/// The number that the holder left. Readers that share the lock leave none: then it is that of
+/// somebody who is gone, or says nothing.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    let pid = text.trim().parse().ok()?;
+    Path::new("/proc")
+        .join(u32::to_string(&pid))
+        .exists()
+        .then_some(pid)
 }
