@@ -79,7 +79,10 @@ fn options_of_mount_are_honoured() {
         ("suid,dev,noatime", &["rw,noatime "] as &[&str]),
         ("nosuid,nodev", &["rw,nosuid,nodev,relatime"]),
         ("ro,noexec", &["ro,noexec"]),
-        ("allow_other,fsname=a#b", &["allow_other", "fuse.kfs a\\043b"]),
+        (
+            "allow_other,fsname=a#b",
+            &["allow_other", "fuse.kfs a\\043b"],
+        ),
         (
             "auto,noauto,user,_netdev,nofail,x-systemd.automount,rw,exec",
             &["rw,nosuid,nodev"],
