@@ -27,6 +27,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod unfinished;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

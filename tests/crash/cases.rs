@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use konserve_fs::store::Location;
 use parking_lot::Mutex;
 
-use crate::check::{Checker, count_panics};
+use crate::check::{Checker, Outcome, count_panics, open, open_or_create};
 use crate::disk::{Change, Disk};
 use crate::images::{Volatile, show};
 use crate::mount::{Event, Mount};
@@ -69,7 +70,10 @@ fn in_tables(mount: &Mount) -> Disk {
     run.reopen(true);
     run.finish();
     let disk = mount.disk();
-    let tables = disk.tree().into_keys().filter(|path| path.to_string_lossy().contains("tables/"));
+    let tables = disk
+        .tree()
+        .into_keys()
+        .filter(|path| path.to_string_lossy().contains("tables/"));
     assert!(tables.count() > 0, "the engine has made no table");
     disk
 }
@@ -117,7 +121,11 @@ fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
     let mut kinds = Vec::new();
     for at in 0..1 + random.below(3) {
         // Each kind is the first of some sequence.
-        let kind = if at == 0 { number as usize % KINDS.len() } else { random.below(KINDS.len()) };
+        let kind = if at == 0 {
+            number as usize % KINDS.len()
+        } else {
+            random.below(KINDS.len())
+        };
         let (name, operation) = &KINDS[kind];
         operation(&mut run, &mut random);
         kinds.push(*name);
@@ -130,6 +138,9 @@ fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
     (run.finish(), name)
 }
 
+/// Goes on with an image and the state it opens to; gives what is wrong.
+type Again<'a> = dyn FnMut(Disk, usize, &mut Checker, &mut Random) -> Vec<String> + 'a;
+
 /// Crashes a recorded run at each change, and checks what is left.
 fn crash(
     recorded: &Recorded,
@@ -137,7 +148,8 @@ fn crash(
     effort: Effort,
     checker: &mut Checker,
     case: &str,
-    mut crash_again: Option<&mut dyn FnMut(Disk, usize, &mut Checker, &mut Random) -> Vec<String>>,
+    open: fn(&Location, &[State], bool) -> Outcome,
+    mut crash_again: Option<&mut Again<'_>>,
 ) -> Report {
     let mut report = Report::default();
     let mut volatile = Volatile::new(recorded.base.clone());
@@ -164,13 +176,17 @@ fn crash(
         for way in ways.choose(random, effort.ways) {
             let image = ways.disk(&way);
             let thorough = random.below(effort.thorough) == 0;
-            let outcome = checker.check(&image, &recorded.states, case, thorough);
+            let outcome = checker.check(&image, case, |location| {
+                open(location, &recorded.states, thorough)
+            });
             let wrong = match &outcome {
                 Ok(state) if (floor..=ceiling).contains(state) => {
                     if random.below(effort.again) == 0
                         && let Some(again) = crash_again.as_mut()
                     {
-                        report.failures.extend(again(image, *state, checker, random));
+                        report
+                            .failures
+                            .extend(again(image, *state, checker, random));
                     }
                     continue;
                 }
@@ -201,10 +217,13 @@ fn tail(log: &[Event], disk: &Disk) -> String {
             disk.apply(change);
         }
     }
-    let lines = log.iter().skip(log.len().saturating_sub(25)).map(|event| match event {
-        Event::Change(change) => format!("    {}", show(change, &disk)),
-        other => format!("    {other:?}"),
-    });
+    let lines = log
+        .iter()
+        .skip(log.len().saturating_sub(25))
+        .map(|event| match event {
+            Event::Change(change) => format!("    {}", show(change, &disk)),
+            other => format!("    {other:?}"),
+        });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -223,9 +242,17 @@ fn run(mount: &Mount, seed: u64, number: u64, effort: Effort, checker: &mut Chec
             ..effort
         };
         // What was read from the disk is on it: no later crash takes it away.
-        checker.apart(|checker| crash(&recovery, random, few, checker, &case, None).failures)
+        checker.apart(|checker| crash(&recovery, random, few, checker, &case, open, None).failures)
     };
-    crash(&recorded, &mut random, effort, checker, &case, Some(&mut again))
+    crash(
+        &recorded,
+        &mut random,
+        effort,
+        checker,
+        &case,
+        open,
+        Some(&mut again),
+    )
 }
 
 /// Opens an image on the recorded disk and lets the store do all it has to.
@@ -243,10 +270,44 @@ fn recover(mount: &Mount, image: Disk, state: &State) -> Recorded {
     }
 }
 
+#[test]
+fn a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one() {
+    count_panics();
+    let seed = seed();
+    let mount = Mount::new(2);
+    let recorded = Run::create(&mount).finish();
+    let effort = Effort {
+        ways: 12,
+        thorough: 1,
+        again: 1,
+    };
+    let mut random = Random::new(seed, 1);
+    let case = format!("KFS_SEED={seed} creation");
+    let mut checker = Checker::new();
+    let report = crash(
+        &recorded,
+        &mut random,
+        effort,
+        &mut checker,
+        &case,
+        open_or_create,
+        None,
+    );
+    println!("{} different images", report.images);
+    assert!(
+        report.failures.is_empty(),
+        "{}",
+        report.failures.join("\n\n")
+    );
+}
+
 /// A number from the environment.
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
 }
 
 /// What `KFS_SEED` says, or the time.
@@ -296,7 +357,11 @@ fn every_crash_leaves_a_state_that_was() {
                     }
                     if number % 50 == 49 {
                         let time = start.elapsed().as_secs();
-                        println!("{} sequences, {} images, {time} s", number + 1, total.images);
+                        println!(
+                            "{} sequences, {} images, {time} s",
+                            number + 1,
+                            total.images
+                        );
                     }
                 }
             });

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use konserve_fs::store::{ConnectOptions, Location, Store};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store};
 use konserve_fs::value::{Key, Value};
 
 use crate::disk::Disk;
@@ -52,7 +52,9 @@ fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
 impl Checker {
     pub fn new() -> Self {
         let prefix = "kfs-image.";
-        let dir = tempfile::Builder::new().prefix(prefix).tempdir_in("/dev/shm");
+        let dir = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in("/dev/shm");
         let (watch, ticks) = mpsc::channel();
         let now = Arc::new(parking_lot::Mutex::new(String::new()));
         let what = Arc::clone(&now);
@@ -91,9 +93,13 @@ impl Checker {
         out
     }
 
-    /// Opens an image, or says what it gave before. `thorough`: also writes to it, closes it and
-    /// opens it again.
-    pub fn check(&mut self, image: &Disk, states: &[State], case: &str, thorough: bool) -> Outcome {
+    /// Lets `open` open an image, or says what it gave before.
+    pub fn check(
+        &mut self,
+        image: &Disk,
+        case: &str,
+        open: impl FnOnce(&Location) -> Outcome,
+    ) -> Outcome {
         let hash = image.hash();
         if let Some(outcome) = self.seen.get(&hash) {
             return outcome.clone();
@@ -104,7 +110,7 @@ impl Checker {
         self.watch.send(()).unwrap();
         let location = Location::parse(self.dir.path().join("store").to_str().unwrap()).unwrap();
         let panics = PANICS.load(Ordering::Relaxed);
-        let outcome = catch_unwind(AssertUnwindSafe(|| open(&location, states, thorough)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| open(&location)));
         let mut outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
         if PANICS.load(Ordering::Relaxed) > panics {
             outcome = Err(format!("a thread panicked; else {outcome:?}"));
@@ -118,16 +124,20 @@ impl Checker {
         let base = self.dir.path().to_owned();
         let tree = image.tree();
         let mut written = std::mem::take(&mut self.written);
-        sweep(&base, Path::new(""), &mut |path, is_dir| match tree.get(path) {
-            Some(None) => is_dir,
-            Some(Some(content)) => {
-                !is_dir
-                    && written.get(path).is_some_and(|w| {
-                        Some(w.stamp) == stamp(&base.join(path)) && w.content == content.hash()
-                    })
-            }
-            None => false,
-        });
+        sweep(
+            &base,
+            Path::new(""),
+            &mut |path, is_dir| match tree.get(path) {
+                Some(None) => is_dir,
+                Some(Some(content)) => {
+                    !is_dir
+                        && written.get(path).is_some_and(|w| {
+                            Some(w.stamp) == stamp(&base.join(path)) && w.content == content.hash()
+                        })
+                }
+                None => false,
+            },
+        );
         for (path, content) in tree {
             let full = base.join(&path);
             let Some(content) = content else {
@@ -182,7 +192,9 @@ pub fn count_panics() {
     }));
 }
 
-fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
+/// Says which of these states a store is in. `thorough`: also writes to it, closes it and opens it
+/// again.
+pub fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
     let options = ConnectOptions::default();
     let store = Store::connect(location, &options).map_err(|e| format!("connect: {e}"))?;
     let found = State::of(&store).map_err(|e| format!("reading: {e}"))?;
@@ -206,4 +218,29 @@ fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
         }
     }
     Ok(number)
+}
+
+/// The same for a creation: there is the new store, or one can be created.
+pub fn open_or_create(location: &Location, states: &[State], _thorough: bool) -> Outcome {
+    match Store::connect(location, &ConnectOptions::default()) {
+        Ok(store) => {
+            let found = State::of(&store).map_err(|e| format!("reading: {e}"))?;
+            if found != states[1] {
+                return Err(format!(
+                    "not what was created: {}",
+                    states[1].difference(&found)
+                ));
+            }
+            Ok(1)
+        }
+        Err(why) => {
+            let created = Store::create(location, &CreateOptions::default());
+            let store =
+                created.map_err(|e| format!("neither a store ({why}) nor room for one: {e}"))?;
+            let path = [Key::text("in the new store")];
+            let fail = |e| format!("the new store is of no use: {e}");
+            store.assoc_in(&path, &Value::Bool(true)).map_err(fail)?;
+            Ok(0)
+        }
+    }
 }

@@ -138,7 +138,10 @@ pub enum Change {
         data: Arc<[u8]>,
     },
     /// Truncation, or making a file longer without writing.
-    Length { ino: Ino, to: u64 },
+    Length {
+        ino: Ino,
+        to: u64,
+    },
     /// A name comes into a directory.
     Enter {
         dir: Ino,
@@ -147,7 +150,10 @@ pub enum Change {
         is_dir: bool,
     },
     /// A name goes.
-    Leave { dir: Ino, name: OsString },
+    Leave {
+        dir: Ino,
+        name: OsString,
+    },
     /// A name moves, perhaps over another.
     Move {
         from: (Ino, OsString),
@@ -155,9 +161,13 @@ pub enum Change {
         ino: Ino,
     },
     /// The content and length of a file are durable.
-    SyncFile { ino: Ino },
+    SyncFile {
+        ino: Ino,
+    },
     /// The names in a directory are durable.
-    SyncDir { ino: Ino },
+    SyncDir {
+        ino: Ino,
+    },
 }
 
 /// Files and directories by number.
@@ -193,7 +203,10 @@ impl Disk {
                 } else {
                     self.files.entry(*ino).or_default();
                 }
-                self.dirs.entry(*dir).or_default().insert(name.clone(), *ino);
+                self.dirs
+                    .entry(*dir)
+                    .or_default()
+                    .insert(name.clone(), *ino);
             }
             Change::Leave { dir, name } => {
                 self.dirs.entry(*dir).or_default().remove(name);
@@ -203,7 +216,10 @@ impl Disk {
                 if old.get(&from.1) == Some(ino) {
                     old.remove(&from.1);
                 }
-                self.dirs.entry(to.0).or_default().insert(to.1.clone(), *ino);
+                self.dirs
+                    .entry(to.0)
+                    .or_default()
+                    .insert(to.1.clone(), *ino);
             }
             Change::SyncFile { .. } | Change::SyncDir { .. } => {}
         }

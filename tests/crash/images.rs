@@ -153,7 +153,8 @@ impl Volatile {
                 lengths.1.push(file.len());
             }
             // What lies behind the old end and is not written is zeroes before and after.
-            let longer = file.len() > before && matches!(self.pending[at].change, Change::Length { .. });
+            let longer =
+                file.len() > before && matches!(self.pending[at].change, Change::Length { .. });
             if range.is_empty() || longer {
                 continue;
             }
@@ -185,10 +186,9 @@ impl Ways<'_> {
     /// others.
     pub fn choose(&self, random: &mut Random, count: usize) -> BTreeSet<Way> {
         let states = |unit: &Unit| unit.causes.len() + 1;
-        let all = self
-            .units
-            .iter()
-            .try_fold(1usize, |n, unit| n.checked_mul(states(unit)).filter(|n| *n <= ALL));
+        let all = self.units.iter().try_fold(1usize, |n, unit| {
+            n.checked_mul(states(unit)).filter(|n| *n <= ALL)
+        });
         if let Some(all) = all {
             return (0..all).map(|code| self.nth(code)).collect();
         }
@@ -217,7 +217,13 @@ impl Ways<'_> {
             |what| !matches!(what, What::Length(..)),
         ];
         for kind in kinds {
-            others.push(self.way(|unit| if kind(&unit.what) { unit.causes.len() } else { 0 }));
+            others.push(self.way(|unit| {
+                if kind(&unit.what) {
+                    unit.causes.len()
+                } else {
+                    0
+                }
+            }));
         }
         // The last change torn at each place.
         let torn: Vec<usize> = (0..self.units.len())

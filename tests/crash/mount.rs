@@ -27,7 +27,10 @@ pub enum Event {
     /// A step of the sequence begins.
     Begin,
     /// It has ended: the store has had so many states, and these of them are synced.
-    End { states: usize, synced: usize },
+    End {
+        states: usize,
+        synced: usize,
+    },
 }
 
 /// The disk that is mounted, and the log of what is done to it.
@@ -148,7 +151,9 @@ impl Filesystem for Recording {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let recorder = self.0.lock();
-        let found = recorder.find(parent, name).and_then(|ino| recorder.attr(ino));
+        let found = recorder
+            .find(parent, name)
+            .and_then(|ino| recorder.attr(ino));
         entry(reply, found);
     }
 
@@ -213,14 +218,7 @@ impl Filesystem for Recording {
         empty(reply, self.0.lock().rename(from, to, flags));
     }
 
-    fn link(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        dir: INodeNo,
-        name: &OsStr,
-        reply: ReplyEntry,
-    ) {
+    fn link(&self, _: &Request, ino: INodeNo, dir: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let mut recorder = self.0.lock();
         if recorder.find(dir, name).is_ok() {
             return reply.error(Errno::EEXIST);
@@ -310,7 +308,10 @@ impl Filesystem for Recording {
             0 => {
                 let now = recorder.disk.files.get(&ino.0).map_or(0, Content::len);
                 if end > now {
-                    recorder.change(Change::Length { ino: ino.0, to: end });
+                    recorder.change(Change::Length {
+                        ino: ino.0,
+                        to: end,
+                    });
                 }
                 reply.ok();
             }

@@ -65,7 +65,13 @@ pub fn populate(run: &mut Run<'_>, random: &mut Random) {
         (Key::text("b"), text("text")),
         (Key::text("d"), Value::Map([(Key::text("e"), deep)].into())),
     ];
-    let vec = (0..40).map(|n| if n % 3 == 0 { text("three") } else { Value::Int(n) });
+    let vec = (0..40).map(|n| {
+        if n % 3 == 0 {
+            text("three")
+        } else {
+            Value::Int(n)
+        }
+    });
     let blob = Value::Bytes(random.bytes(150_000));
     let values = [
         (Key::text("big"), big),
@@ -77,7 +83,9 @@ pub fn populate(run: &mut Run<'_>, random: &mut Random) {
     ];
     for (key, value) in values {
         let path = [key];
-        run.step("populate", Later, |s| s.store.assoc_in(&path, &value).unwrap());
+        run.step("populate", Later, |s| {
+            s.store.assoc_in(&path, &value).unwrap()
+        });
     }
     for dir in ["dir", "dir/sub", "dir/empty", "empty"] {
         run.step("populate", Later, |s| make_dir(&s.view, dir));
@@ -88,7 +96,9 @@ pub fn populate(run: &mut Run<'_>, random: &mut Random) {
     }
     run.step("populate", Later, |s| {
         let ino = lookup(&s.view, "dir/file").unwrap();
-        s.view.setxattr(&CALLER, ino, b"user.note", b"first", 0, 0).unwrap();
+        s.view
+            .setxattr(&CALLER, ino, b"user.note", b"first", 0, 0)
+            .unwrap();
     });
 }
 
@@ -264,19 +274,23 @@ fn vector(run: &mut Run<'_>, random: &mut Random) {
     };
     let (durability, store) = handle(random);
     let (remove, random) = (random.below(2) == 0, random.below(1000));
-    run.step(format!("vector {path:?}, remove: {remove}"), durability, |s| {
-        let Some(Value::Vector(items)) = s.store.get_in(&path).unwrap() else {
-            return;
-        };
-        let mut path = path.clone();
-        if remove && !items.is_empty() {
-            path.push(Key::index((random % items.len()) as u64));
-            store(s).dissoc_in(&path).unwrap();
-        } else {
-            path.push(Key::index(items.len() as u64));
-            accept(store(s).assoc_in(&path, &Value::Int(5)));
-        }
-    });
+    run.step(
+        format!("vector {path:?}, remove: {remove}"),
+        durability,
+        |s| {
+            let Some(Value::Vector(items)) = s.store.get_in(&path).unwrap() else {
+                return;
+            };
+            let mut path = path.clone();
+            if remove && !items.is_empty() {
+                path.push(Key::index((random % items.len()) as u64));
+                store(s).dissoc_in(&path).unwrap();
+            } else {
+                path.push(Key::index(items.len() as u64));
+                accept(store(s).assoc_in(&path, &Value::Int(5)));
+            }
+        },
+    );
 }
 
 /// An operation may be refused, as a move below itself is; it may not fail.
@@ -327,14 +341,24 @@ fn write_file(run: &mut Run<'_>, path: &str, content: &[u8], sync: bool) {
         }
     });
     let Some(fh) = fh else { return };
-    run.step(format!("write {path}, {} bytes", content.len()), Later, |s| {
-        s.view.write(&CALLER, fh, 0, content, false).unwrap();
-    });
+    run.step(
+        format!("write {path}, {} bytes", content.len()),
+        Later,
+        |s| {
+            s.view.write(&CALLER, fh, 0, content, false).unwrap();
+        },
+    );
     if sync {
-        run.step(format!("fsync {path}"), Synced, |s| s.view.fsync(fh, false).unwrap());
+        run.step(format!("fsync {path}"), Synced, |s| {
+            s.view.fsync(fh, false).unwrap()
+        });
     }
-    run.step(format!("close {path}"), Later, |s| s.view.flush(fh).unwrap());
-    run.step(format!("release {path}"), Later, |s| s.view.release(fh).unwrap());
+    run.step(format!("close {path}"), Later, |s| {
+        s.view.flush(fh).unwrap()
+    });
+    run.step(format!("release {path}"), Later, |s| {
+        s.view.release(fh).unwrap()
+    });
 }
 
 fn mkdir(run: &mut Run<'_>, random: &mut Random) {
@@ -348,7 +372,10 @@ fn mkdir(run: &mut Run<'_>, random: &mut Random) {
 
 fn sync_directory(run: &mut Run<'_>, path: &str) {
     run.step(format!("sync directory {path}"), Synced, |s| {
-        let fh = s.view.opendir(&CALLER, lookup(&s.view, path).unwrap()).unwrap();
+        let fh = s
+            .view
+            .opendir(&CALLER, lookup(&s.view, path).unwrap())
+            .unwrap();
         s.view.fsyncdir(fh, false).unwrap();
         s.view.releasedir(fh).unwrap();
     });
@@ -386,9 +413,13 @@ fn write_into(run: &mut Run<'_>, random: &mut Random) {
     let data = random.bytes(*random.clone().pick(&[1, 512, 4096]));
     let sync = random.below(2) == 0;
     let fh = open(run, &path);
-    run.step(format!("write {path} at {at}, {} bytes", data.len()), Later, |s| {
-        s.view.write(&CALLER, fh, at, &data, false).unwrap();
-    });
+    run.step(
+        format!("write {path} at {at}, {} bytes", data.len()),
+        Later,
+        |s| {
+            s.view.write(&CALLER, fh, at, &data, false).unwrap();
+        },
+    );
     close(run, fh, sync);
 }
 
@@ -450,7 +481,9 @@ fn set_xattr(run: &mut Run<'_>, random: &mut Random) {
             // It may not have one.
             drop(s.view.removexattr(&CALLER, ino, b"user.note"));
         } else {
-            s.view.setxattr(&CALLER, ino, b"user.note", &value, 0, 0).unwrap();
+            s.view
+                .setxattr(&CALLER, ino, b"user.note", &value, 0, 0)
+                .unwrap();
         }
     });
 }
@@ -461,7 +494,10 @@ fn declare(run: &mut Run<'_>, random: &mut Random) {
     run.step(format!("type of {path}: {kind}"), Later, |s| {
         let ino = lookup(&s.view, &path).unwrap();
         // Not everything can be every type.
-        drop(s.view.setxattr(&CALLER, ino, b"user.kfs.type", kind.as_bytes(), 0, 0));
+        drop(
+            s.view
+                .setxattr(&CALLER, ino, b"user.kfs.type", kind.as_bytes(), 0, 0),
+        );
     });
 }
 
@@ -527,7 +563,9 @@ fn copy_range(run: &mut Run<'_>, random: &mut Random) {
     let at = *random.pick(&[0, 65_536]);
     let (source, target) = (open(run, &from), open(run, &to));
     run.step(format!("copy {from} to {to} at {at}"), Later, |s| {
-        s.view.copy_file_range(&CALLER, source, 0, target, at, 150_000).unwrap();
+        s.view
+            .copy_file_range(&CALLER, source, 0, target, at, 150_000)
+            .unwrap();
     });
     close(run, target, false);
     close(run, source, false);

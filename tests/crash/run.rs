@@ -77,12 +77,25 @@ pub fn location(mount: &Mount) -> Location {
 }
 
 impl<'m> Run<'m> {
-    /// A new store on an empty disk.
+    /// A new store on an empty disk. The creation is the first step.
     pub fn create(mount: &'m Mount) -> Self {
         mount.load(Disk::new());
         let location = location(mount);
+        mount.mark(Event::Begin);
         let store = Store::create(&location, &CreateOptions::default()).unwrap();
-        Self::start(mount, location, Session::over(store))
+        let states = vec![State::default(), State::of(&store).unwrap()];
+        let mut run = Self {
+            mount,
+            location,
+            base: Disk::new(),
+            states,
+            steps: Vec::new(),
+            synced: 0,
+            seq: store.last_seq(),
+            session: Some(Session::over(store)),
+        };
+        run.end("create".to_owned(), Durability::Synced);
+        run
     }
 
     /// The store that is on a disk. All of it is durable.
@@ -90,10 +103,6 @@ impl<'m> Run<'m> {
         mount.load(disk);
         let location = location(mount);
         let session = Session::connect(&location);
-        Self::start(mount, location, session)
-    }
-
-    fn start(mount: &'m Mount, location: Location, session: Session) -> Self {
         // Opening has synced what there is.
         drop(mount.take_log());
         Self {
@@ -130,7 +139,14 @@ impl<'m> Run<'m> {
         }
         let refused = seq == self.seq && durability == Durability::SyncedIfDone;
         self.seq = seq;
-        self.end(name, if refused { Durability::Later } else { durability });
+        self.end(
+            name,
+            if refused {
+                Durability::Later
+            } else {
+                durability
+            },
+        );
         out
     }
 
@@ -161,7 +177,11 @@ impl<'m> Run<'m> {
         let last = self.states.last().unwrap();
         assert_eq!(state, *last, "{}", last.difference(&state));
         self.session = Some(session);
-        let name = if released { "release and connect" } else { "drop and connect" };
+        let name = if released {
+            "release and connect"
+        } else {
+            "drop and connect"
+        };
         self.end(name.to_owned(), Durability::Synced);
     }
 

@@ -5,7 +5,7 @@ use konserve_fs::tree::{Entry, Node, Pager, TreeError, content, convert, links_k
 use konserve_fs::value::{Key, edn};
 
 /// What a store held at one moment: a line for each entry, with its value and all its attributes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State(Vec<String>);
 
 impl State {
@@ -41,7 +41,10 @@ impl State {
     pub fn difference(&self, other: &Self) -> String {
         let only = |a: &Self, b: &Self, sign| -> Vec<String> {
             let lines = a.0.iter().filter(|line| !b.0.contains(line));
-            lines.take(20).map(|line| format!("{sign} {line}")).collect()
+            lines
+                .take(20)
+                .map(|line| format!("{sign} {line}"))
+                .collect()
         };
         [only(self, other, '-'), only(other, self, '+')]
             .concat()
@@ -55,14 +58,23 @@ impl State {
     }
 }
 
-fn walk(entry: &Entry, path: &str, pager: &Pager, lines: &mut Vec<String>) -> Result<(), TreeError> {
+fn walk(
+    entry: &Entry,
+    path: &str,
+    pager: &Pager,
+    lines: &mut Vec<String>,
+) -> Result<(), TreeError> {
     let value = match &entry.node {
         Node::Scalar(_) | Node::ScalarPage(_) => {
             format!("{:?}", convert::to_value(&entry.node, pager)?)
         }
         Node::Text(c) | Node::Bytes(c) => {
             let bytes = content::read_all(c, pager)?;
-            let kind = if matches!(entry.node, Node::Text(_)) { "text" } else { "bytes" };
+            let kind = if matches!(entry.node, Node::Text(_)) {
+                "text"
+            } else {
+                "bytes"
+            };
             format!("{kind} {} {}", bytes.len(), blake3::hash(&bytes).to_hex())
         }
         Node::Map(map) => format!("map of {}", map.len()),
@@ -72,7 +84,12 @@ fn walk(entry: &Entry, path: &str, pager: &Pager, lines: &mut Vec<String>) -> Re
     lines.push(format!("{path}: {value} {:?}", entry.attrs));
     if let Some(children) = entry.children() {
         children.for_each(pager, &mut |key, child| {
-            walk(child, &format!("{path} {}", edn::print(&key.value())), pager, lines)
+            walk(
+                child,
+                &format!("{path} {}", edn::print(&key.value())),
+                pager,
+                lines,
+            )
         })?;
     }
     Ok(())
