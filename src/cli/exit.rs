@@ -182,7 +182,7 @@ fn backend(error: &BackendError) -> Exit {
         BackendError::Damage { .. } => Exit::Damaged,
         BackendError::NoSpace { .. } => Exit::NoSpace,
         BackendError::ReadOnly { .. } => Exit::Denied,
-        BackendError::Unsupported { .. } => Exit::Unsupported,
+        BackendError::Unsupported { .. } | BackendError::Format { .. } => Exit::Unsupported,
         BackendError::Io { source, .. } => system(source),
         BackendError::Conflict { .. }
         | BackendError::Deadline { .. }
