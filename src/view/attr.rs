@@ -7,7 +7,9 @@ use super::types::{Attr, FileKind, Ino, Lasting, ROOT, Time};
 use super::work::Work;
 use super::{Result, View, failure};
 use crate::tree::edit::times_of;
-use crate::tree::{Content, Entry, Node, Owner, Pager, TreeError, convert, root_dirs, root_key};
+use crate::tree::{
+    Content, Entry, Node, Owner, Pager, Times, TreeError, convert, root_dirs, root_key,
+};
 use crate::value::Key;
 
 /// Bytes of a good I/O request.
@@ -72,6 +74,18 @@ impl View {
         Ok(root.map_or(0, |doc| root_dirs(&doc.entry)))
     }
 
+    /// The times of a directory, moved by the names in it that no commit has seen.
+    pub(super) fn with_pending(&self, ino: Ino, times: Times) -> Times {
+        match self.table.pending_time(ino) {
+            Some(created) if created > times.ctime => Times {
+                mtime: created,
+                ctime: created,
+                ..times
+            },
+            _ => times,
+        }
+    }
+
     /// The attributes of a committed entry.
     pub(super) fn attr(&self, ino: Ino, entry: &Entry, stamp: Time) -> Result<Attr> {
         let (kind, rdev) = special::kind(&entry.node);
@@ -89,12 +103,7 @@ impl View {
                 children.dirs()
             };
             nlink = u32::try_from(dirs.saturating_add(2)).unwrap_or(u32::MAX);
-            if let Some(created) = self.table.pending_time(ino)
-                && created > times.ctime
-            {
-                times.mtime = created;
-                times.ctime = created;
-            }
+            times = self.with_pending(ino, times);
         }
         Ok(Attr {
             ino,

@@ -135,6 +135,13 @@ impl View {
                 }
                 let path = self.path(ino)?;
                 let mut found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
+                if found.entry.is_dir() {
+                    // The new ctime would hide that names came before it.
+                    let mut attrs = found.entry.attrs();
+                    let times = edit::times_of(&found.entry, found.stamp);
+                    attrs.times = Some(self.with_pending(ino, times));
+                    found.entry.set_attrs(attrs);
+                }
                 let attrs = change(&found, false)?;
                 tx.set_attrs(path.clone().into(), attrs.clone())?;
                 found.entry.set_attrs(attrs);
@@ -154,8 +161,10 @@ impl View {
     }
 }
 
+/// Whether more than the size is set. A call that sets nothing, as `chown(-1, -1)`, moves ctime.
 fn changes_attrs(set: &SetAttr) -> bool {
-    set.mode.is_some()
+    set.size.is_none()
+        || set.mode.is_some()
         || set.uid.is_some()
         || set.gid.is_some()
         || set.atime.is_some()
