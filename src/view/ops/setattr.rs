@@ -85,6 +85,10 @@ impl View {
             if set.mtime.is_some() {
                 work.mtime = None;
             }
+            if set.mode.is_some() {
+                // A mode given after the write stands.
+                work.kill = false;
+            }
         }
         let found = self.current(&inode, &mut work)?;
         self.attr_of_work(&inode, &work, &found.entry, found.stamp)
@@ -119,8 +123,13 @@ impl View {
         change: &mut dyn FnMut(&Found, bool) -> Result<Attrs>,
     ) -> Result<()> {
         loop {
-            let found = self.current(inode, work)?;
+            let mut found = self.current(inode, work)?;
             if work.pending || work.orphan {
+                // What a write took away may be given again.
+                work.settle_kill();
+                if let Some(entry) = &work.entry {
+                    found.entry = entry.clone();
+                }
                 let attrs = change(&found, true)?;
                 if let Some(entry) = &mut work.entry {
                     entry.set_attrs(attrs);
@@ -135,13 +144,7 @@ impl View {
                 }
                 let path = self.path(ino)?;
                 let mut found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
-                if found.entry.is_dir() {
-                    // The new ctime would hide that names came before it.
-                    let mut attrs = found.entry.attrs();
-                    let times = edit::times_of(&found.entry, found.stamp);
-                    attrs.times = Some(self.with_pending(ino, times));
-                    found.entry.set_attrs(attrs);
-                }
+                self.settle_times(ino, &mut found);
                 let attrs = change(&found, false)?;
                 tx.set_attrs(path.clone().into(), attrs.clone())?;
                 found.entry.set_attrs(attrs);
