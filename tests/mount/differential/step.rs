@@ -194,9 +194,14 @@ fn path(r: &mut Random) -> String {
 
 fn mode(r: &mut Random) -> u32 {
     *r.pick(&[
-        0o644, 0o755, 0o777, 0o700, 0o600, 0o000, 0o1777, 0o2775, 0o4755, 0o6755, 0o2644, 0o444,
-        0o070,
+        0o644, 0o755, 0o777, 0o700, 0o600, 0o000, 0o1777, 0o2775, 0o4755, 0o6755, 0o444, 0o070,
     ])
+}
+
+/// The mode of a new file. None is setgid, as the mask may leave one that its group may not execute:
+/// FUSE has a write by others leave that bit, ext4 takes it away.
+fn file_mode(r: &mut Random) -> u32 {
+    mode(r) & !libc::S_ISGID
 }
 
 fn xattr(r: &mut Random) -> String {
@@ -237,7 +242,7 @@ pub fn random(r: &mut Random) -> Step {
                 slot,
                 path: path(r),
                 flags,
-                mode: mode(r),
+                mode: file_mode(r),
             }
         }
         6 => Call::Close { slot },
@@ -329,7 +334,7 @@ pub fn random(r: &mut Random) -> Step {
             let kind = *r.pick(&[libc::S_IFIFO, libc::S_IFREG, libc::S_IFSOCK, libc::S_IFCHR]);
             Call::Mknod {
                 path: path(r),
-                mode: kind | mode(r),
+                mode: kind | file_mode(r),
             }
         }
         36 => Call::Chmod {
