@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use konserve_fs::store::Location;
+use konserve_fs::value::{Key, Value};
 use parking_lot::Mutex;
 
 use crate::check::{Checker, Outcome, count_panics, open, open_or_create};
@@ -49,24 +50,32 @@ fn in_journal(mount: &Mount) -> Disk {
     mount.disk()
 }
 
-/// Writes so many bytes through the engine's memtable.
+/// Writes so many bytes through the engine's memtable: pages just small enough for it.
 fn fill(run: &mut Run<'_>, bytes: usize) {
-    use konserve_fs::value::Key;
-    let mut random = Random::new(2, 0);
-    for _ in 0..bytes / (1 << 20) {
-        let bytes = random.bytes(1 << 20);
+    let mut random = Random::new(2, bytes as u64);
+    for _ in 0..bytes / (64 * 7000) {
+        let entries = (0..64).map(|n| (Key::index(n), Value::Bytes(random.bytes(7000))));
+        let value = Value::Map(entries.collect());
         run.step("fill", Later, |s| {
-            let store = s.store.unsynced();
-            store.bassoc(&Key::text("filler"), &bytes[..]).unwrap();
+            let path = [Key::text("filler")];
+            s.store.unsynced().assoc_in(&path, &value).unwrap();
         });
+        run.step("fold", Synced, |s| s.store.fold_now().unwrap());
     }
-    run.step("fold", Synced, |s| s.store.fold_now().unwrap());
     run.settle();
+}
+
+/// What filled it need not be compared each time.
+fn empty(run: &mut Run<'_>) {
+    run.step("empty", Later, |s| {
+        s.store.dissoc(&Key::text("filler")).unwrap();
+    });
 }
 
 fn in_tables(mount: &Mount) -> Disk {
     let mut run = populated(mount);
     fill(&mut run, 9 << 20);
+    empty(&mut run);
     run.reopen(true);
     run.finish();
     let disk = mount.disk();
@@ -81,6 +90,7 @@ fn in_tables(mount: &Mount) -> Disk {
 fn nearly_full(mount: &Mount) -> Disk {
     let mut run = populated(mount);
     fill(&mut run, 7 << 20);
+    empty(&mut run);
     run.reopen(true);
     run.finish();
     mount.disk()
@@ -130,9 +140,9 @@ fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
         operation(&mut run, &mut random);
         kinds.push(*name);
     }
-    // Tables are made in the background.
+    // A table is made in the background.
     if base == 3 {
-        run.settle();
+        fill(&mut run, 1 << 20);
     }
     let name = format!("{}: {}", BASES[base].0, kinds.join("; "));
     (run.finish(), name)

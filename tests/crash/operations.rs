@@ -548,7 +548,7 @@ fn punch(run: &mut Run<'_>, random: &mut Random) {
     let fh = open(run, &path);
     run.step(format!("punch {path} at {at}"), Later, |s| {
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        s.view.fallocate(fh, at, 70_000, mode).unwrap();
+        s.view.fallocate(&CALLER, fh, at, 70_000, mode).unwrap();
     });
     close(run, fh, sync);
 }
