@@ -22,8 +22,10 @@ use crate::state::State;
 /// Files made by sequences are numbered from here, so that no number is one of a base's.
 const OWN: u64 = 1_000_000;
 
-/// The stores that sequences begin with.
-const BASES: &[(&str, fn(&Mount) -> Disk)] = &[
+/// A store that sequences begin with.
+type Base = (&'static str, fn(&Mount) -> Disk);
+
+const BASES: &[Base] = &[
     ("all folded", folded),
     ("in the journal", in_journal),
     ("in tables", in_tables),

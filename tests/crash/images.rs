@@ -248,7 +248,7 @@ impl Ways<'_> {
             }
             // Most of it there, about half of it, or little.
             let rare = 2 + random.below(6) as u64;
-            let mostly = random.next() % 2 == 0;
+            let mostly = random.next().is_multiple_of(2);
             ways.insert(self.way(|unit| {
                 let rarely = random.next().is_multiple_of(rare);
                 match (rarely, mostly) {
