@@ -219,7 +219,8 @@ fn dissoc(run: &mut Run<'_>, random: &mut Random) {
 }
 
 fn bassoc(run: &mut Run<'_>, random: &mut Random) {
-    let key = Key::text(random.pick(&["new0", "new1", "blob"]));
+    let name = ["new0", "new1", "blob"][random.below(3)];
+    let key = Key::text(name);
     let length = *random.pick(&[10, 5000, 70_000, 200_000]);
     let bytes = random.bytes(length);
     let (durability, store) = handle(random);
