@@ -357,7 +357,7 @@ fn every_crash_leaves_a_state_that_was() {
                 let mut checker = Checker::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= end || total.lock().failures.len() >= 10 {
+                    if number >= end || total.lock().failures.len() >= 3 {
                         break;
                     }
                     let report = run(&mount, seed, number, effort, &mut checker);

@@ -216,6 +216,12 @@ pub fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
         if before != after {
             return Err(format!("changed by closing: {}", before.difference(&after)));
         }
+        // No page is missed that was taken for one nobody needs.
+        konserve_fs::gc::reclaim(&store).map_err(|e| format!("freeing: {e}"))?;
+        let after = State::of(&store).map_err(fail)?;
+        if before != after {
+            return Err(format!("changed by freeing: {}", before.difference(&after)));
+        }
     }
     Ok(number)
 }

@@ -94,7 +94,7 @@ impl<'m> Run<'m> {
             seq: store.last_seq(),
             session: Some(Session::over(store)),
         };
-        run.end("create".to_owned(), Durability::Synced);
+        run.end("create".to_owned(), true);
         run
     }
 
@@ -128,30 +128,44 @@ impl<'m> Run<'m> {
         durability: Durability,
         f: impl FnOnce(&Session) -> T,
     ) -> T {
+        self.attempt(name, f, |_, done| match durability {
+            Durability::Later => false,
+            Durability::Synced => true,
+            Durability::SyncedIfDone => done,
+        })
+    }
+
+    /// One step; `synced` says from its outcome, and whether there is a new state, whether it has
+    /// promised that all is synced.
+    pub fn attempt<T>(
+        &mut self,
+        name: impl Into<String>,
+        f: impl FnOnce(&Session) -> T,
+        synced: impl FnOnce(&T, bool) -> bool,
+    ) -> T {
         self.mount.mark(Event::Begin);
         let session = self.session.as_ref().unwrap();
         let out = f(session);
         let seq = session.store.last_seq();
         let name = name.into();
         assert!(seq <= self.seq + 1, "{name} is {} records", seq - self.seq);
-        if seq > self.seq {
+        let done = seq > self.seq;
+        if done {
             self.states.push(State::of(&session.store).unwrap());
         }
-        let refused = seq == self.seq && durability == Durability::SyncedIfDone;
         self.seq = seq;
-        self.end(
-            name,
-            if refused {
-                Durability::Later
-            } else {
-                durability
-            },
-        );
+        self.end(name, synced(&out, done));
         out
     }
 
-    fn end(&mut self, name: String, durability: Durability) {
-        if durability != Durability::Later {
+    /// The next sync but so many fails, as the kernel lets one fail: what it should have written is
+    /// taken for written afterwards. `None`: none does.
+    pub fn fail_sync(&self, after: Option<u32>) {
+        self.mount.fail_sync(after);
+    }
+
+    fn end(&mut self, name: String, synced: bool) {
+        if synced {
             self.synced = self.states.len() - 1;
         }
         self.steps.push(name);
@@ -182,7 +196,7 @@ impl<'m> Run<'m> {
         } else {
             "drop and connect"
         };
-        self.end(name.to_owned(), Durability::Synced);
+        self.end(name.to_owned(), true);
     }
 
     /// Waits until nothing more is written in the background.
