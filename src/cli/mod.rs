@@ -9,6 +9,7 @@ mod access;
 pub mod background;
 mod beacon;
 mod blob;
+mod check;
 mod connections;
 mod content;
 mod cp;
@@ -26,6 +27,7 @@ mod export_tree;
 mod file_request;
 mod files;
 pub mod frame;
+mod fsck;
 mod get;
 mod holder;
 mod import;
@@ -94,6 +96,7 @@ enum Verb {
     Info(info::Info),
     Import(import::Import),
     Export(export::Export),
+    Fsck(fsck::Fsck),
     Destroy(destroy::Destroy),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -153,6 +156,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Info(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
+        Verb::Fsck(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),
         Verb::Demo(verb) => verb.run(out),
         Verb::Update(verb) => verb.run(out),

@@ -24,7 +24,7 @@ use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
 /// The directory of the journal within an embedded store.
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";
 /// Bytes of decoded pages and documents kept, unless told otherwise.
 const CACHE: u64 = 32 << 20;
 
@@ -364,7 +364,7 @@ impl Forest for ReplayForest<'_> {
 }
 
 /// Applies the records that no fold has seen and gives the last one that counts.
-fn replay(
+pub(super) fn replay(
     recovery: &mut Recovery,
     folded: u64,
     docs: &Docs,
@@ -431,7 +431,7 @@ fn replay(
     Ok(last)
 }
 
-fn in_use(location: &Location, e: BackendError) -> StoreError {
+pub(super) fn in_use(location: &Location, e: BackendError) -> StoreError {
     match e {
         BackendError::LockHeld { pid, .. } => StoreError::InUse {
             location: location.to_string(),
@@ -445,7 +445,7 @@ fn in_use(location: &Location, e: BackendError) -> StoreError {
     }
 }
 
-fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
+pub(super) fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
     let location = location.to_string();
     match std::fs::symlink_metadata(dir) {
         Ok(m) if m.is_dir() => {

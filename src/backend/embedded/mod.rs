@@ -47,6 +47,7 @@
 //! later write is gone without a word, and believes its manifest. A checksum in each blob would
 //! show the other content, but nothing above would notice the missing blobs.
 
+mod check;
 mod failure;
 mod identity;
 mod leftovers;
@@ -68,6 +69,7 @@ use uuid::Uuid;
 
 use super::{BackendError, Operation, Result};
 use crate::journal::{Journal, JournalRecord, Recovery};
+pub use check::verify_closed;
 use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
 use tree::Tree;
@@ -95,6 +97,8 @@ pub enum Access {
 /// The embedded storage. Closed, and the lock released, when dropped.
 #[derive(Debug)]
 pub struct Embedded {
+    dir: PathBuf,
+    id: Uuid,
     tree: Arc<Tree>,
     /// `None` if it is open for reading only.
     writing: Option<Writing>,
@@ -163,7 +167,7 @@ impl Embedded {
         let id = Uuid::new_v4();
         identity::create(&engine, id).map_err(failed)?;
         sync_dir(dir).map_err(failed)?;
-        Self::start(&engine, id, tree, Access::ReadWrite, lock)
+        Self::start(dir, id, tree, Access::ReadWrite, lock)
     }
 
     /// Opens the storage in `dir`, waiting up to `wait` for another holder to let go.
@@ -186,12 +190,12 @@ impl Embedded {
         let engine = dir.join(ENGINE_DIR);
         let id = identity::read(&engine)?;
         let tree = Tree::open(&engine.join(TREE_DIR))?;
-        Self::start(&engine, id, tree, access, lock)
+        Self::start(dir, id, tree, access, lock)
     }
 
     /// Brings the tree up to the end of the log.
-    fn start(engine: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
-        let dir = engine.join(LOG_DIR);
+    fn start(store: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
+        let dir = store.join(ENGINE_DIR).join(LOG_DIR);
         let address = dir.as_os_str().as_encoded_bytes();
         let tree = Arc::new(tree);
         let flushed = tree.flushed()?;
@@ -202,6 +206,8 @@ impl Embedded {
                 .iter()
                 .try_for_each(|record| replay(&tree, address, record))?;
             return Ok(Self {
+                dir: store.to_owned(),
+                id,
                 tree,
                 writing: None,
                 _lock: lock,
@@ -222,6 +228,8 @@ impl Embedded {
             writing.seal_if_full(&tree, record.seq)?;
         }
         Ok(Self {
+            dir: store.to_owned(),
+            id,
             tree,
             writing: Some(writing),
             _lock: lock,

@@ -6,10 +6,10 @@ use parking_lot::MutexGuard;
 
 use super::failure::from_log;
 use super::record::{self, Write};
-use super::{Embedded, NAME, Writing};
+use super::{Embedded, NAME, Writing, check};
 use crate::backend::{
-    Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
-    Precondition, Result, Sharing, Written, check_address, check_size,
+    Backend, BackendError, Batch, Blob, Capabilities, Deadline, Flaw, MAX_BATCH, MAX_BLOB, Meter,
+    Operation, Precondition, Result, Sharing, Written, check_address, check_size,
 };
 
 impl Embedded {
@@ -173,5 +173,13 @@ impl Backend for Embedded {
             .log
             .sync()
             .map_err(|error| from_log(Operation::Sync, b"", error))
+    }
+    fn verify(&self, meter: &mut Meter<'_>) -> Result<Vec<Flaw>> {
+        // What the log of an open storage still needs changes all the time.
+        let needed_after = match self.writing {
+            Some(_) => None,
+            None => Some(self.tree.flushed()?),
+        };
+        check::verify(&self.dir, Some(&self.id), needed_after, meter)
     }
 }
