@@ -171,9 +171,11 @@ fn entry_name(path: &Path) -> std::ffi::OsString {
 /// Finds what is wrong within one segment.
 fn judge(segment: &Found, folded: u64, flaws: &mut Vec<JournalFlaw>) {
     let last = segment.frames.last();
-    let needed = last.is_some_and(|frame| frame.seq > folded);
-    if segment.header != Header::Valid(segment.first) && (needed || !segment.content.is_empty()) {
+    // What holds nothing was left by a crash while it was made.
+    let empty = segment.content.iter().all(|byte| *byte == 0);
+    if segment.header != Header::Valid(segment.first) && !empty {
         let reason = "the segment's header is not valid";
+        let needed = last.map_or(segment.first, |frame| frame.seq) > folded;
         flaws.push(flaw(segment.path.clone(), 0, reason, !needed));
     }
     for (expected, offset) in &segment.breaks {

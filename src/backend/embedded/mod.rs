@@ -237,6 +237,24 @@ impl Embedded {
     }
 }
 
+impl Embedded {
+    /// Brings everything from the log into tables, which happens by itself when enough has come
+    /// together.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub fn checkpoint(&self) -> Result<()> {
+        let Some(writing) = &self.writing else {
+            return Ok(());
+        };
+        let last = writing.last.lock();
+        self.tree.seal(*last)?;
+        self.tree.flush()?;
+        let released = writing.log.release(*last);
+        released.map_err(|error| from_log(Operation::Sync, b"", error))
+    }
+}
+
 impl Writing {
     /// Seals the memtable if it is full; `logged` is the last record in it.
     fn seal_if_full(&self, tree: &Tree, logged: u64) -> Result<()> {
