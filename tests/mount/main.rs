@@ -21,6 +21,7 @@ mod basics;
 mod commands;
 mod concurrency;
 mod crash;
+mod differential;
 mod engine;
 mod errno;
 mod files;
