@@ -281,3 +281,44 @@ impl Under {
         self.news.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{CreateOptions, Location};
+    use crate::value::Value;
+
+    #[test]
+    fn a_slow_check_keeps_no_daemon_from_ending() {
+        let location = Location::parse("mem:").unwrap();
+        let store = Store::create(&location, &CreateOptions::default()).unwrap();
+        store.assoc(&Key::text("a"), &Value::Int(1)).unwrap();
+        store.settle().unwrap();
+        let checks = Checks::default();
+        // One byte a second: it does not end by itself.
+        let answer = checks.go_on(&store, Uuid::new_v4(), 1).unwrap();
+        assert!(matches!(answer, Response::Checked { facts: None, .. }));
+        checks.end();
+        assert!(checks.0.lock().is_empty());
+    }
+
+    #[test]
+    fn a_check_tells_what_it_looked_at_and_is_forgotten() {
+        let location = Location::parse("mem:").unwrap();
+        let store = Store::create(&location, &CreateOptions::default()).unwrap();
+        store.assoc(&Key::text("a"), &Value::Int(1)).unwrap();
+        store.settle().unwrap();
+        let (checks, id) = (Checks::default(), Uuid::new_v4());
+        let facts = loop {
+            match checks.go_on(&store, id, 1 << 30).unwrap() {
+                Response::Checked { facts: None, .. } => {}
+                Response::Checked {
+                    facts: Some(facts), ..
+                } => break facts,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(facts.complete && facts.records >= 1, "{facts:?}");
+        assert!(checks.0.lock().is_empty());
+    }
+}
