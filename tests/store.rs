@@ -13,5 +13,6 @@ mod store {
     mod fsck;
     mod limits;
     mod races;
+    mod reclaim;
     mod tree;
 }

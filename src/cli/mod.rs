@@ -28,6 +28,7 @@ mod file_request;
 mod files;
 pub mod frame;
 mod fsck;
+mod gc;
 mod get;
 mod holder;
 mod import;
@@ -45,6 +46,7 @@ mod place;
 pub mod places;
 mod progress;
 mod put;
+mod reclaimer;
 mod remote;
 mod request;
 mod resolve;
@@ -94,6 +96,7 @@ enum Verb {
     Mv(mv::Mv),
     Rm(rm::Rm),
     Info(info::Info),
+    Gc(gc::Gc),
     Import(import::Import),
     Export(export::Export),
     Fsck(fsck::Fsck),
@@ -154,6 +157,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Mv(verb) => verb.run(out),
         Verb::Rm(verb) => verb.run(out),
         Verb::Info(verb) => verb.run(out),
+        Verb::Gc(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
         Verb::Fsck(verb) => verb.run(out),

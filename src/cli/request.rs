@@ -123,12 +123,14 @@ pub enum Request {
         /// At most so many bytes a second.
         rate: u64,
     },
+    /// Frees the pages that are in use no more. → [`Response::Reclaimed`]
+    Reclaim,
     /// Something with files and directories, as the mount shows them.
     Files(FileRequest),
 }
 
 impl Request {
-    /// Whether the store may be another afterwards.
+    /// Whether the values of the store may be others afterwards.
     pub(super) fn may_write(&self) -> bool {
         !matches!(
             self,
@@ -139,6 +141,7 @@ impl Request {
                 | Self::GetKey { .. }
                 | Self::Part { .. }
                 | Self::Check { .. }
+                | Self::Reclaim
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
     }
@@ -204,6 +207,13 @@ pub enum Response {
     },
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
+    /// Pages were freed.
+    Reclaimed {
+        /// How many.
+        freed: u64,
+        /// How many are in use.
+        live: u64,
+    },
 }
 
 /// Who holds a store.

@@ -1,10 +1,12 @@
 //! Walking over all pages that entries refer to, each page once.
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::entry::{CHUNK, Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
+use super::live::{AddrHasher, PageKind};
 use super::map::{Body, Child, Link};
 use super::page::read_run;
 use super::pager::{Pager, hex};
@@ -47,9 +49,11 @@ pub trait Visitor {
 /// what a run refers to is reached only through the run.
 #[derive(Clone, Debug, Default)]
 pub struct PageSet {
-    runs: HashSet<[u8; 16]>,
-    contents: HashSet<[u8; 16]>,
+    runs: Shorts,
+    contents: Shorts,
 }
+
+type Shorts = HashSet<[u8; 16], BuildHasherDefault<AddrHasher>>;
 
 fn short(addr: &PageAddr) -> [u8; 16] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *addr;
@@ -61,6 +65,11 @@ impl PageSet {
     pub fn contains(&self, addr: &PageAddr) -> bool {
         let addr = short(addr);
         self.runs.contains(&addr) || self.contents.contains(&addr)
+    }
+
+    /// Adds a page.
+    pub fn insert(&mut self, addr: &PageAddr) {
+        self.contents.insert(short(addr));
     }
 
     /// How many pages there are.
@@ -167,7 +176,48 @@ impl<'a> Walk<'a> {
             let key = key.clone();
             Some(Arc::new(Place { above, key }))
         });
-        let mut todo = vec![Todo::Entry(entry.clone(), at, None)];
+        self.all(vec![Todo::Entry(entry.clone(), at, None)], visitor)
+    }
+
+    /// Walks over a page that memory refers to, and the pages below it. One that is not there is
+    /// passed over: it has not been written yet, and what it will refer to is in memory as well.
+    ///
+    /// # Errors
+    /// Those of the visitor.
+    pub fn held(
+        &mut self,
+        addr: PageAddr,
+        kind: PageKind,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), TreeError> {
+        let seen = match kind {
+            PageKind::Run => &mut self.seen.runs,
+            PageKind::Content => &mut self.seen.contents,
+        };
+        if seen.contains(&short(&addr)) {
+            return Ok(());
+        }
+        // As a content it counts as seen without what is below it.
+        if kind == PageKind::Content {
+            self.seen.insert(&addr);
+            return Ok(());
+        }
+        let page = Arc::new(PageRef::new(addr, kind, 0, 0, 0));
+        match self.pager.has(&page) {
+            Ok(()) => {
+                let link = Link::Page(page);
+                let run = Todo::Run(link, None, None, Items::Entries, Expected::default());
+                self.all(vec![run], visitor)
+            }
+            Err(TreeError::MissingPage { .. }) => {
+                self.seen.insert(&addr);
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn all(&mut self, mut todo: Vec<Todo>, visitor: &mut dyn Visitor) -> Result<(), TreeError> {
         while let Some(next) = todo.pop() {
             match next {
                 Todo::Entry(entry, at, through) => {
@@ -401,7 +451,10 @@ fn below(body: &Body, at: &At, through: &Through, items: Items, todo: &mut Vec<T
             }));
         }
         Body::Leaf(entries) => {
-            let with_pages = entries.iter().rev().filter(|(_, e)| is_of_interest(e));
+            let with_pages = entries
+                .iter()
+                .rev()
+                .filter(|(_, e)| may_have_pages(e) || matches!(e.node, Node::Ref(_)));
             todo.extend(with_pages.map(|(key, entry)| {
                 let at = match items {
                     Items::Chunks => at.clone(),
@@ -416,11 +469,12 @@ fn below(body: &Body, at: &At, through: &Through, items: Items, todo: &mut Vec<T
     }
 }
 
-fn is_of_interest(entry: &Entry) -> bool {
+/// Whether there may be pages at or below an entry.
+pub(super) fn may_have_pages(entry: &Entry) -> bool {
     match &entry.node {
-        Node::Scalar(_) => false,
+        Node::Scalar(_) | Node::Ref(_) => false,
         Node::Text(content) | Node::Bytes(content) => !matches!(content, Content::Inline(_)),
-        Node::ScalarPage(_) | Node::Map(_) | Node::Vector(_) | Node::Ref(_) => true,
+        Node::ScalarPage(_) | Node::Map(_) | Node::Vector(_) => true,
     }
 }
 

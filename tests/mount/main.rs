@@ -35,6 +35,7 @@ mod program;
 mod random;
 mod raw;
 mod scrub;
+mod semantics;
 mod table;
 mod times;
 mod tree;

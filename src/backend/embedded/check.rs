@@ -1,7 +1,8 @@
 //! Looking for damage in the engine's own files, whether or not it can be opened.
 //!
 //! The manifest has a checksum of each table and blob file as a whole, which the engine writes and
-//! does not look at; the log is judged by the journal's rules.
+//! does not look at; the log is judged by the journal's rules. Packs are not looked at here: each
+//! blob in them is compared with its pointer when it is read.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -15,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::failure::from_log;
 use super::manifest::{self, Manifest};
-use super::{Access, ENGINE_DIR, LOG_DIR, Lock, TREE_DIR, identity};
+use super::{Access, ENGINE_DIR, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity};
 use crate::backend::{BackendError, Flaw, Meter, Operation, Result};
 use crate::journal;
 
@@ -48,7 +49,7 @@ pub fn verify(
             None
         }
     };
-    let known: &[&str] = &["identity", LOG_DIR, TREE_DIR];
+    let known: &[&str] = &["identity", LOG_DIR, PACK_DIR, TREE_DIR];
     let mut strange = Vec::new();
     strays(dir, &engine, |name| known.contains(&name), &mut strange)?;
     verify_tree(

@@ -128,37 +128,28 @@ impl<'a> Documents<'a> {
         address: &[u8],
         check: &mut Check<'_>,
     ) -> Result<(), Ended> {
-        let backend = subject.pager.backend();
-        let mut blob = backend.get(address, deadline());
+        let mut loaded = record::load(address, &subject.pager);
         for attempt in 0..ATTEMPTS {
-            let bytes = match blob {
-                Ok(Some(blob)) => blob.bytes,
+            let (key, doc) = match loaded {
+                Ok(Some(loaded)) => loaded,
+                // Removed since it was listed.
                 Ok(None) => return Ok(()),
-                Err(BackendError::Damage { reason, .. }) => {
-                    self.lost(address, reason, check);
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if attempt == 0 {
-                check.report.records += 1;
-            }
-            if !check.read(bytes.len() as u64) {
-                return Err(Ended::Told);
-            }
-            let opened = record::open(address, &bytes, subject.pager.codec());
-            let (key, doc) = match opened {
-                Ok(opened) => opened,
+                Err(error) if is_failure(&error) => return Err(Ended::Failed(error)),
                 Err(error) => {
                     self.lost(address, reason(error), check);
                     return Ok(());
                 }
             };
+            if attempt == 0 {
+                check.report.records += 1;
+            }
+            if !check.read(doc.weight()) {
+                return Err(Ended::Told);
+            }
             let flaws = self.entry(&doc.entry, std::slice::from_ref(&key), check)?;
-            if !flaws.is_empty() && subject.live {
-                blob = backend.get(address, deadline());
-                let same = matches!(&blob, Ok(Some(again)) if again.bytes == bytes);
-                if !same && attempt + 1 < ATTEMPTS {
+            if !flaws.is_empty() && subject.live && attempt + 1 < ATTEMPTS {
+                loaded = record::load(address, &subject.pager);
+                if !matches!(&loaded, Ok(Some((_, again))) if again.seq == doc.seq) {
                     continue;
                 }
             }
@@ -316,6 +307,14 @@ fn in_vector(document: &Entry, path: &[Key], pager: &Pager) -> Vec<bool> {
         }
     }
     found
+}
+
+/// Whether an error says nothing of what was to be read.
+fn is_failure(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Backend(BackendError::Deadline { .. } | BackendError::Stopped { .. })
+    )
 }
 
 /// The fold that the records are of.

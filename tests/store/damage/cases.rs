@@ -148,11 +148,11 @@ impl Case {
     }
 
     pub fn class(&self) -> &'static str {
-        let of = |file: &Path, classes: [&'static str; 5]| {
+        let of = |file: &Path, classes: [&'static str; 6]| {
             let name = file.to_str().unwrap();
-            let parts = ["journal/", "/log/", "/tables/", "/blobs/"];
+            let parts = ["journal/", "/log/", "/tables/", "/blobs/", "/packs/"];
             let place = parts.iter().position(|part| name.contains(part));
-            classes[place.unwrap_or(4)]
+            classes[place.unwrap_or(5)]
         };
         match self {
             Self::FileBit { file, .. } => of(
@@ -162,6 +162,7 @@ impl Case {
                     "engine log bit",
                     "table bit",
                     "blob file bit",
+                    "pack bit",
                     "engine file bit",
                 ],
             ),
@@ -172,6 +173,7 @@ impl Case {
                     "engine log cut",
                     "table cut",
                     "blob file cut",
+                    "pack cut",
                     "engine file cut",
                 ],
             ),

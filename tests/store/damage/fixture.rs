@@ -139,6 +139,12 @@ impl Fixture {
             "\"noise\"",
             Value::Bytes(noise(2, 4300)),
         );
+        put(
+            &store,
+            &mut state,
+            "\"packed\"",
+            Value::Bytes(noise(3, 8300)),
+        );
         store.dissoc(&Key::text("gone")).unwrap();
         state.remove(&Key::text("gone"));
         store.release().unwrap();
