@@ -208,7 +208,7 @@ fn scan(segment: &mut Found, key: &Key) {
                 segment.breaks.push((next, at as u64));
             }
             broken = true;
-            at += ALIGN;
+            at = after_zeroes(&segment.content, at + ALIGN);
             continue;
         };
         broken = false;
@@ -222,6 +222,18 @@ fn scan(segment: &mut Found, key: &Key) {
         next = frame.seq.saturating_add(1);
         at += frame_length(payload);
     }
+}
+
+/// The next place, from `at` on, where a frame may begin: most of a segment is reserved space, and
+/// no frame's header is all zeroes.
+fn after_zeroes(content: &[u8], at: usize) -> usize {
+    let rest = content.get(at..).unwrap_or_default();
+    let (words, tail) = rest.as_chunks::<ALIGN>();
+    let zeroes = words.iter().take_while(|word| **word == [0; ALIGN]).count();
+    if zeroes == words.len() && tail.iter().all(|byte| *byte == 0) {
+        return content.len();
+    }
+    at + zeroes.saturating_sub(FRAME_HEADER / ALIGN) * ALIGN
 }
 
 /// A header is durable before the first frame is written: frames under a wrong one are damage.

@@ -15,7 +15,9 @@ use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
 use super::pages::PageWrites;
 use super::record::Doc;
-use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key};
+use super::{
+    CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, unfinished,
+};
 use crate::backend::embedded::{Access, Embedded};
 use crate::backend::{Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
@@ -112,14 +114,10 @@ impl Store {
                 (backend, Some(guard), *id)
             }
             Location::Embedded(dir) => {
-                if Embedded::exists(dir)? {
-                    return Err(StoreError::Exists {
-                        location: location.to_string(),
-                    });
-                }
-                refuse_other_content(dir, location)?;
-                let backend =
-                    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))?;
+                let backend = match unfinished::blank(dir)? {
+                    Some(backend) => backend,
+                    None => create_embedded(dir, location)?,
+                };
                 (
                     Arc::new(backend),
                     None,
@@ -491,6 +489,18 @@ pub(super) fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
             source,
         },
     }
+}
+
+fn create_embedded(dir: &Path, location: &Location) -> Result<Embedded, StoreError> {
+    if Embedded::exists(dir)? {
+        return Err(StoreError::Exists {
+            location: location.to_string(),
+        });
+    }
+    if !unfinished::is_rest(dir) {
+        refuse_other_content(dir, location)?;
+    }
+    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))
 }
 
 fn refuse_other_content(dir: &Path, location: &Location) -> Result<(), StoreError> {

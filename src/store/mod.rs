@@ -29,6 +29,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod unfinished;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

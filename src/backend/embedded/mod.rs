@@ -5,7 +5,7 @@
 //! DIR/engine/identity   what this is, written last
 //! DIR/engine/log/       every write until it is in a table: a journal
 //! DIR/engine/packs/     large blobs, each written once: see [`pack`]
-//! DIR/engine/tree/      the tables, and blobs of medium size beside them (lsm-tree)
+//! DIR/engine/tree/      the tables (lsm-tree)
 //! ```
 //!
 //! A write is appended to the log (one write(2), so it survives the process) and put into the
@@ -171,6 +171,8 @@ impl Embedded {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        // With a lock in the directory, what else a power loss leaves of this is known for what it is.
+        sync_dir(dir).map_err(failed)?;
         fs::create_dir(&engine).map_err(failed)?;
         let tree = Tree::create(&engine.join(TREE_DIR))?;
         let id = Uuid::new_v4();
