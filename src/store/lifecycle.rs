@@ -384,7 +384,7 @@ impl Forest for ReplayForest<'_> {
 }
 
 /// Applies the records that no fold has seen and gives the last one that counts.
-fn replay(
+pub(super) fn replay(
     recovery: &mut Recovery,
     folded: u64,
     docs: &Docs,
@@ -451,7 +451,7 @@ fn replay(
     Ok(last)
 }
 
-fn in_use(location: &Location, e: BackendError) -> StoreError {
+pub(super) fn in_use(location: &Location, e: BackendError) -> StoreError {
     match e {
         BackendError::LockHeld { pid, .. } => StoreError::InUse {
             location: location.to_string(),
@@ -465,7 +465,7 @@ fn in_use(location: &Location, e: BackendError) -> StoreError {
     }
 }
 
-fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
+pub(super) fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
     let location = location.to_string();
     match std::fs::symlink_metadata(dir) {
         Ok(m) if m.is_dir() => {

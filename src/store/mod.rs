@@ -11,6 +11,7 @@
 
 mod api;
 mod binary;
+mod check;
 mod clock;
 mod commit;
 mod docs;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 
 pub use api::{Change, Keys};
 pub use binary::{BlobReader, BlobWriter};
+pub use check::{Finding, Report, Watcher, check};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
