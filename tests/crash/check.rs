@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Finding, Location, Store, Watcher, check};
 use konserve_fs::value::{Key, Value};
 
 use crate::disk::Disk;
@@ -192,6 +192,22 @@ pub fn count_panics() {
     }));
 }
 
+/// What is damaged.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Watcher for Findings {
+    fn read(&mut self, _: u64) -> bool {
+        true
+    }
+
+    fn found(&mut self, finding: Finding) {
+        if !finding.harmless {
+            self.0.push(finding);
+        }
+    }
+}
+
 /// Says which of these states a store is in. `thorough`: also writes to it, closes it and opens it
 /// again.
 pub fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
@@ -211,6 +227,11 @@ pub fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
         store.assoc_in(&path, &Value::Bool(true)).map_err(fail)?;
         let before = State::of(&store).map_err(fail)?;
         store.release().map_err(fail)?;
+        let mut findings = Findings::default();
+        check(location, &mut findings).map_err(fail)?;
+        if !findings.0.is_empty() {
+            return Err(format!("damage: {:?}", findings.0));
+        }
         let store = Store::connect(location, &options).map_err(fail)?;
         let after = State::of(&store).map_err(fail)?;
         if before != after {
