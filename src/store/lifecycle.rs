@@ -21,7 +21,7 @@ use super::{
 use crate::backend::embedded::{Access, Embedded};
 use crate::backend::{Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
-use crate::journal::Recovery;
+use crate::journal::{JournalRecord, Recovery};
 use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
@@ -391,10 +391,22 @@ pub(super) fn replay(
     clock: &clock::Clock,
     pager: &Pager,
 ) -> Result<u64, StoreError> {
-    let mut last = folded;
-    // Records known to be durable when a later one was written must not miss a page.
     let durable = recovery.durable();
-    for record in recovery.take_records() {
+    let records = recovery.take_records();
+    replay_records(&records, (durable, folded), docs, clock, pager)
+}
+
+/// Applies records that follow `folded`. Those known to be durable when a later one was written
+/// must not miss a page.
+pub(super) fn replay_records(
+    records: &[JournalRecord],
+    (durable, folded): (u64, u64),
+    docs: &Docs,
+    clock: &clock::Clock,
+    pager: &Pager,
+) -> Result<u64, StoreError> {
+    let mut last = folded;
+    for record in records {
         let at = || format!("record {} of the journal", record.seq);
         let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
         let replay = read_payload(&record.payload).map_err(malformed)?;

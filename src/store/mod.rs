@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 pub use api::{Change, Keys};
 pub use binary::{BlobReader, BlobWriter};
-pub use check::{Finding, Report, Watcher, check};
+pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};

@@ -60,6 +60,7 @@ mod manifest;
 mod ops;
 mod pack;
 mod record;
+mod salvage;
 mod tree;
 mod worker;
 
@@ -79,6 +80,7 @@ use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
 use pack::{Change, Packs};
 use record::Write;
+pub use salvage::{rebuild, replace_dir};
 use tree::Tree;
 use worker::Workers;
 

@@ -121,12 +121,7 @@ impl Tree {
         let whole_batches = self.batch.read();
         let value = guarded(operation, address, || self.tree.get(address, NOW))?;
         drop(whole_batches);
-        let stored = value.map(|value| match value.split_first() {
-            Some((&WHOLE, bytes)) => Some(Stored::Whole(bytes.to_vec())),
-            Some((&POINTS, pointer)) => Pointer::decode(pointer).map(Stored::Points),
-            _ => None,
-        });
-        match stored {
+        match value.map(|value| stored(&value)) {
             Some(None) => Err(BackendError::Damage {
                 operation,
                 address: address.into(),
@@ -311,6 +306,25 @@ fn value(kind: u8, bytes: &[u8]) -> Vec<u8> {
     value.push(kind);
     value.extend_from_slice(bytes);
     value
+}
+
+/// What a value of the engine says, if it is one that is written here.
+pub fn stored(value: &[u8]) -> Option<Stored> {
+    match value.split_first() {
+        Some((&WHOLE, bytes)) => Some(Stored::Whole(bytes.to_vec())),
+        Some((&POINTS, pointer)) => Pointer::decode(pointer).map(Stored::Points),
+        _ => None,
+    }
+}
+
+/// Whether a key of the engine says how far the log is in the tables.
+pub fn is_mark(key: &[u8]) -> bool {
+    key == MARK
+}
+
+/// Whether a key of the engine is no address.
+pub fn is_own(key: &[u8]) -> bool {
+    key.starts_with(&MARK)
 }
 
 fn pack_key(number: u64) -> Vec<u8> {

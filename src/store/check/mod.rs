@@ -8,12 +8,15 @@
 
 mod journal;
 mod records;
+mod repair;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
+
+pub use repair::{Repair, repair};
 
 use super::header::Header;
 use super::lifecycle::{JOURNAL, in_use, missing_or_other};
