@@ -34,6 +34,7 @@ mod operations;
 mod program;
 mod random;
 mod raw;
+mod scrub;
 mod semantics;
 mod table;
 mod times;
