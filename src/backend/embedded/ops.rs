@@ -4,9 +4,9 @@ use std::ops::Bound;
 
 use parking_lot::MutexGuard;
 
-use super::failure::from_log;
-use super::record::{self, Write};
 use super::{Embedded, NAME, Writing};
+use crate::backend::log::from_log;
+use crate::backend::record::{self, Write};
 use crate::backend::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
     Precondition, Result, Sharing, Written, check_address, check_size,
