@@ -10,7 +10,12 @@
 mod view {
     mod api;
     mod files;
+    mod generated;
     mod harness;
+    mod model;
+    mod step;
     mod times;
     mod types;
+    mod vectors;
+    mod world;
 }

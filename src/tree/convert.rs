@@ -141,6 +141,10 @@ pub fn merge(
                 node: from_value(value)?,
             };
             restamp(&mut entry, stamp, now);
+            // Everything in it is new.
+            let mut attrs = entry.attrs();
+            attrs.stamp = Some(now);
+            entry.set_attrs(attrs);
             return Ok(entry);
         }
         (Node::Map(_) | Node::Vector(_), _) | (_, Value::Map(_) | Value::Vector(_)) => {

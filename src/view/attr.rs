@@ -6,8 +6,10 @@ use super::special;
 use super::types::{Attr, FileKind, Ino, Lasting, ROOT, Time};
 use super::work::Work;
 use super::{Result, View, failure};
-use crate::tree::edit::times_of;
-use crate::tree::{Content, Entry, Node, Owner, Pager, TreeError, convert, root_dirs, root_key};
+use crate::tree::edit::{self, Found, times_of};
+use crate::tree::{
+    Content, Entry, Node, Owner, Pager, Times, TreeError, convert, root_dirs, root_key,
+};
 use crate::value::Key;
 
 /// Bytes of a good I/O request.
@@ -67,6 +69,24 @@ impl View {
         })
     }
 
+    /// When the last name that is not committed was created in a directory, if nothing else has
+    /// happened to it since.
+    fn created_since(&self, dir: Ino, times: &Times) -> Option<Time> {
+        let created = self.table.pending_time(dir)?;
+        (created > times.ctime).then_some(created)
+    }
+
+    /// Moves the times of a directory for the names that are not committed: something else is about
+    /// to move its ctime.
+    pub(super) fn settle_times(&self, dir: Ino, found: &mut Found) {
+        let times = times_of(&found.entry, found.stamp);
+        if found.entry.is_dir()
+            && let Some(created) = self.created_since(dir, &times)
+        {
+            edit::touch(&mut found.entry, found.stamp, created);
+        }
+    }
+
     fn root_dirs(&self) -> Result<u64> {
         let root = self.store.doc(&root_key())?;
         Ok(root.map_or(0, |doc| root_dirs(&doc.entry)))
@@ -89,9 +109,7 @@ impl View {
                 children.dirs()
             };
             nlink = u32::try_from(dirs.saturating_add(2)).unwrap_or(u32::MAX);
-            if let Some(created) = self.table.pending_time(ino)
-                && created > times.ctime
-            {
+            if let Some(created) = self.created_since(ino, &times) {
                 times.mtime = created;
                 times.ctime = created;
             }

@@ -31,8 +31,10 @@ enum Freed {
 pub struct Hints(Mutex<HashMap<(Ino, Key), (Freed, Instant)>>);
 
 impl Hints {
-    /// A name was freed. What cannot be read leaves nothing: that is for whoever reads it to hear.
+    /// A name was freed by a file. What cannot be read leaves nothing: that is for whoever reads it
+    /// to hear.
     pub fn leave(&self, parent: Ino, key: &Key, entry: &Entry, pager: &Pager) {
+        self.clear(parent, key);
         let declared = entry.attrs.as_ref().is_some_and(|a| a.declared.is_some());
         let freed = match &entry.node {
             Node::Bytes(c) if !declared && !matches!(c, Content::Inline(_)) => {
@@ -54,6 +56,14 @@ impl Hints {
             }
         }
         hints.insert((parent, key.clone()), (freed, Instant::now()));
+    }
+
+    /// A name was freed by something without a type: what it had been before counts no more.
+    pub fn clear(&self, parent: Ino, key: &Key) {
+        let mut hints = self.0.lock();
+        if !hints.is_empty() {
+            hints.remove(&(parent, key.clone()));
+        }
     }
 
     /// The type that a file newly created under a name inherits.

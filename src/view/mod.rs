@@ -9,6 +9,7 @@
 //! store's commit lock, then the table. No lock but a working copy's is held during input or output,
 //! so an inode whose pages are slow keeps nobody else waiting.
 
+mod absent;
 mod attr;
 mod buffer;
 mod directory;
@@ -92,6 +93,7 @@ pub struct View {
     handles: Handles,
     hints: hints::Hints,
     dirty: timer::Dirty,
+    absent: Arc<absent::Absent>,
     kernel: Arc<OnceLock<Box<dyn Invalidate>>>,
     last_error: Mutex<Option<String>>,
     closed: AtomicBool,
@@ -113,9 +115,11 @@ impl View {
         let origin = VIEWS.fetch_add(1, Ordering::Relaxed);
         let table = Arc::new(Table::new());
         let kernel: Arc<OnceLock<Box<dyn Invalidate>>> = Arc::default();
+        let absent = Arc::default();
         store.observe(Arc::new(watch::Watch::new(
             origin,
             Arc::clone(&table),
+            Arc::clone(&absent),
             Arc::clone(&kernel),
         )));
         let options = ViewOptions {
@@ -130,6 +134,7 @@ impl View {
             handles: Handles::default(),
             hints: hints::Hints::default(),
             dirty: timer::Dirty::default(),
+            absent,
             kernel,
             last_error: Mutex::default(),
             closed: AtomicBool::new(false),

@@ -21,8 +21,18 @@ struct State {
     inodes: HashMap<Ino, Arc<Inode>>,
     /// What is known of each directory.
     names: HashMap<Ino, BTreeMap<Key, Ino>>,
-    /// Names that were created and are not committed yet, with the time of creation.
-    pending: HashMap<Ino, BTreeMap<Key, (Ino, Time)>>,
+    /// Names that were created and are not committed yet.
+    pending: HashMap<Ino, BTreeMap<Key, Pending>>,
+}
+
+/// A name that is not committed yet.
+#[derive(Debug)]
+struct Pending {
+    ino: Ino,
+    /// When it was created.
+    time: Time,
+    /// The name, as the program gave it.
+    name: Box<[u8]>,
 }
 
 impl State {
@@ -172,11 +182,12 @@ impl Table {
         known
     }
 
-    /// Adds a newly created file whose name is not committed yet; gives `None` if the place is taken.
+    /// Adds a file newly created as `name` that is not committed yet; gives `None` if the place is
+    /// taken.
     pub fn create(
         &self,
         parent: Ino,
-        key: &Key,
+        (key, name): (&Key, &[u8]),
         ino: Ino,
         work: Work,
         time: Time,
@@ -202,12 +213,55 @@ impl Table {
             .entry(parent)
             .or_default()
             .insert(key.clone(), ino);
-        state
-            .pending
-            .entry(parent)
-            .or_default()
-            .insert(key.clone(), (ino, time));
+        state.pending.entry(parent).or_default().insert(
+            key.clone(),
+            Pending {
+                ino,
+                time,
+                name: name.into(),
+            },
+        );
         Some(inode)
+    }
+
+    /// A directory may be of another kind now, in which a name means another key: names that are not
+    /// committed yet stay what they are.
+    pub fn reread_pending(&self, parent: Ino, key_of: &dyn Fn(&[u8]) -> Option<Key>) {
+        let state = &mut *self.0.lock();
+        let moved: Vec<(Key, Option<Key>)> = state
+            .pending
+            .get(&parent)
+            .into_iter()
+            .flatten()
+            .map(|(old, pending)| (old.clone(), key_of(&pending.name)))
+            .filter(|(old, new)| Some(old) != new.as_ref())
+            .collect();
+        for (old, new) in moved {
+            let place = Place { parent, key: old };
+            let pending = state
+                .pending
+                .get_mut(&parent)
+                .and_then(|p| p.remove(&place.key));
+            let Some(pending) = pending else { continue };
+            let inode = state.inodes.get(&pending.ino).cloned();
+            let Some(inode) = inode else { continue };
+            state.unname(&place, inode.ino);
+            let names = state.names.entry(parent).or_default();
+            let new = new.filter(|key| !names.contains_key(key));
+            let place = new.map(|key| {
+                names.insert(key.clone(), inode.ino);
+                // The number was made of the old key: it is stored with the commit.
+                inode.set_number(super::inode::derived_ino(parent, &key, pending.time));
+                let at = state.pending.entry(parent).or_default();
+                at.insert(key.clone(), pending);
+                Place { parent, key }
+            });
+            *inode.place.lock() = place;
+        }
+        // Neither keeps an empty directory.
+        if state.names.get(&parent).is_some_and(BTreeMap::is_empty) {
+            state.names.remove(&parent);
+        }
     }
 
     /// The name of an inode is committed.
@@ -226,14 +280,14 @@ impl Table {
         names
             .into_iter()
             .flatten()
-            .filter_map(|(k, (ino, _))| Some((k.clone(), Arc::clone(state.inodes.get(ino)?))))
+            .filter_map(|(k, p)| Some((k.clone(), Arc::clone(state.inodes.get(&p.ino)?))))
             .collect()
     }
 
     /// When the last name was created in a directory that is not committed yet.
     pub fn pending_time(&self, parent: Ino) -> Option<Time> {
         let state = self.0.lock();
-        state.pending.get(&parent)?.values().map(|(_, t)| *t).max()
+        state.pending.get(&parent)?.values().map(|p| p.time).max()
     }
 
     /// What was at a place is gone. Who has come to know it without `known` seeing that has to look.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::absent::Absent;
 use super::inode::Inode;
 use super::names::{NameContext, name_of};
 use super::table::Table;
@@ -15,15 +16,22 @@ use crate::value::Key;
 pub struct Watch {
     origin: u64,
     table: Arc<Table>,
+    absent: Arc<Absent>,
     kernel: Arc<OnceLock<Box<dyn Invalidate>>>,
 }
 
 impl Watch {
     /// Watches on behalf of the view `origin`.
-    pub fn new(origin: u64, table: Arc<Table>, kernel: Arc<OnceLock<Box<dyn Invalidate>>>) -> Self {
+    pub fn new(
+        origin: u64,
+        table: Arc<Table>,
+        absent: Arc<Absent>,
+        kernel: Arc<OnceLock<Box<dyn Invalidate>>>,
+    ) -> Self {
         Self {
             origin,
             table,
+            absent,
             kernel,
         }
     }
@@ -60,6 +68,7 @@ impl Watch {
             return;
         };
         kernel.inode(inode.ino);
+        self.absent.tell(inode.ino, &**kernel);
         if let Some(place) = inode.place() {
             for context in [NameContext::Map, NameContext::Vector] {
                 kernel.entry(place.parent, &name_of(&place.key, context));

@@ -72,6 +72,17 @@ impl Work {
         }
     }
 
+    /// Takes away what a write takes away now, not with the commit.
+    pub fn settle_kill(&mut self) {
+        if let Some(entry) = &mut self.entry
+            && std::mem::take(&mut self.kill)
+        {
+            let mut attrs = entry.attrs();
+            clear_setid(&mut attrs);
+            entry.set_attrs(attrs);
+        }
+    }
+
     /// The attributes after what was written, with a new ctime.
     pub fn written_attrs(&self, entry: &Entry, stamp: Time) -> Attrs {
         let mut attrs = entry.attrs();

@@ -1,6 +1,6 @@
 //! API writes while the mount has things open.
 
-use konserve_fs::view::{FileKind, ViewError};
+use konserve_fs::view::{FileKind, ROOT, ViewError};
 
 use super::harness::{CALLER, Side, v};
 
@@ -39,6 +39,17 @@ fn an_open_directory_stays_when_the_api_writes_its_value() {
     for fh in handles {
         s.view.releasedir(fh).unwrap();
     }
+}
+
+#[test]
+fn a_file_that_the_api_made_while_it_was_being_created_stays_when_it_is_closed_unwritten() {
+    let s = Side::new();
+    let fh = s.create("f");
+    let ino = s.view.lookup(&CALLER, ROOT, b"f").unwrap().ino;
+    s.assoc("f", "42");
+    s.close(fh);
+    assert_eq!(s.ino("f"), ino);
+    assert_eq!(s.read("f"), "42\n");
 }
 
 #[test]
@@ -164,4 +175,53 @@ fn a_file_put_over_a_symbolic_link_is_another_thing() {
     s.assoc("x", r#"#kfs/symlink "nowhere""#);
     assert_eq!(s.ino("x"), link.ino);
     assert_eq!(s.view.readlink(link.ino).unwrap(), b"nowhere");
+}
+
+#[test]
+fn the_kernel_hears_of_a_name_that_it_was_told_is_not_there() {
+    let s = Side::new();
+    s.assoc("d", r#"{"a" {"x" 1}}"#);
+    let told = s.listen();
+    let a = s.ino("d/a");
+    for name in ["new", "other"] {
+        assert!(s.try_lookup(&format!("d/a/{name}")).is_err());
+    }
+    s.assoc("d", r#"{"a" {"x" 1 "new" 2}}"#);
+    assert!(told.lock().contains(&(a, "new".to_owned())));
+}
+
+#[test]
+fn a_name_that_is_not_committed_stays_the_same_when_its_directory_becomes_a_vector() {
+    let s = Side::new();
+    s.assoc("d", r#"{"a" 1}"#);
+    let fh = ["d/1", "d/x"].map(|path| s.create(path));
+    let inos = ["d/1", "d/x"].map(|path| s.ino(path));
+    s.assoc("d", "[10]");
+    assert_eq!(s.names("d"), ["0", "1", "x"]);
+    assert_eq!(["d/1", "d/x"].map(|path| s.ino(path)), inos);
+    for fh in fh {
+        s.write(fh, 0, "new");
+        s.close(fh);
+    }
+    assert_eq!(s.get("d"), Some(v(r#"[10 "new"]"#)));
+    let s = s.killed();
+    assert_eq!(["d/1", "d/x"].map(|path| s.ino(path)), inos);
+    let fh = s.create("d/2");
+    s.assoc("d", "{}");
+    s.close(fh);
+    assert_eq!(s.get("d"), Some(v(r#"{"2" ""}"#)));
+}
+
+#[test]
+fn a_renamed_file_keeps_the_number_that_it_gets_while_a_reader_has_the_replaced_one() {
+    let s = Side::new();
+    s.assoc("f", "1");
+    let fh = s.open("f", libc::O_RDONLY);
+    let old = s.ino("f");
+    s.assoc("f", "2");
+    s.rename("f", "g").unwrap();
+    let new = s.ino("g");
+    assert_ne!(new, old);
+    s.close(fh);
+    assert_eq!(s.killed().ino("g"), new);
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store};
 use konserve_fs::value::{Key, Value, edn};
 use konserve_fs::view::{
-    Attr, Caller, Ino, ROOT, SetAttr, SetTime, Time, View, ViewError, ViewOptions,
+    Attr, Caller, Ino, Invalidate, ROOT, SetAttr, SetTime, Time, View, ViewError, ViewOptions,
 };
+use parking_lot::Mutex;
 
 pub const CALLER: Caller = Caller {
     uid: 0,
@@ -41,7 +42,28 @@ pub fn keys(path: &str) -> Vec<Key> {
     path.split('/').map(key).collect()
 }
 
+/// The names that the kernel is told of.
+type Told = Arc<Mutex<Vec<(Ino, String)>>>;
+
+struct Listener(Told);
+
+impl Invalidate for Listener {
+    fn inode(&self, _: Ino) {}
+    fn entry(&self, parent: Ino, name: &[u8]) {
+        let name = String::from_utf8(name.to_vec()).unwrap();
+        self.0.lock().push((parent, name));
+    }
+}
+
 impl Side {
+    /// Listens to what the kernel is told.
+    pub fn listen(&self) -> Told {
+        let told = Told::default();
+        self.view
+            .set_invalidator(Box::new(Listener(Arc::clone(&told))));
+        told
+    }
+
     pub fn new() -> Self {
         Self::with(ViewOptions::default())
     }

@@ -2,7 +2,7 @@
 
 use konserve_fs::view::{ViewError, ViewOptions};
 
-use super::harness::{Side, v};
+use super::harness::{CALLER, Side, v};
 
 fn strict() -> Side {
     Side::with(ViewOptions {
@@ -46,4 +46,53 @@ fn a_typed_file_written_without_a_newline_is_read_without_one() {
     assert_eq!(s.read("n"), "43");
     s.assoc("n", "44");
     assert_eq!(s.read("n"), "44\n", "written by the API, it is printed");
+}
+
+#[test]
+fn a_vector_without_its_type_is_a_map() {
+    let s = Side::new();
+    s.assoc("d", r#"["a" {"b" 1}]"#);
+    let (d, child) = (s.ino("d"), s.ino("d/1"));
+    s.view.removexattr(&CALLER, d, b"user.kfs.type").unwrap();
+    assert_eq!(s.get("d"), Some(v(r#"{"0" "a" "1" {"b" 1}}"#)));
+    assert_eq!(s.ino("d/1"), child);
+    assert!(matches!(
+        s.view.removexattr(&CALLER, d, b"user.kfs.type"),
+        Err(ViewError::NoAttribute { .. })
+    ));
+}
+
+#[test]
+fn a_freed_name_leaves_the_type_that_stood_there_and_not_what_became_of_it() {
+    let s = Side::new();
+    s.assoc("n", "1");
+    s.assoc("text", r#""hello""#);
+    s.put("tmp", "2\n");
+    s.rename("tmp", "n").unwrap();
+    assert_eq!(s.get("n"), Some(v("2")), "the target's type");
+    s.put("tmp", "3\n");
+    assert_eq!(
+        s.get("tmp"),
+        Some(v(r#""3""#)),
+        "another temporary file of the same name"
+    );
+    s.rename("tmp", "text").unwrap();
+    assert_eq!(s.get("text"), Some(v(r#""3""#)));
+}
+
+#[test]
+fn only_what_freed_a_name_last_leaves_its_type() {
+    let s = Side::new();
+    s.assoc("n", "1");
+    s.unlink("n").unwrap();
+    s.mkdir("n");
+    s.rmdir("n").unwrap();
+    s.put("n", "2\n");
+    assert_eq!(s.get("n"), Some(v(r#""2""#)));
+    s.assoc("m", "1");
+    s.rename("m", "elsewhere").unwrap();
+    s.rename("n", "m").unwrap();
+    s.unlink("m").unwrap();
+    s.put("m", "3\n");
+    assert_eq!(s.get("m"), Some(v(r#""3""#)));
 }

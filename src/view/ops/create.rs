@@ -36,8 +36,10 @@ impl View {
         self.writable()?;
         let (path, dir) = self.dir(parent)?;
         let key = self.new_key(&path, &dir, name)?;
-        if self.known_or_stored(parent, &path, &dir, &key)?.is_some() {
-            return self.open_existing(caller, parent, name, flags);
+        if let Some((inode, _)) = self.known_or_stored(parent, &path, &dir, &key)? {
+            let opened = self.open_existing(caller, parent, name, flags);
+            self.table.settled(&inode);
+            return opened;
         }
         let birth = self.store.now();
         let mut attrs = self.new_attrs(caller, &dir, mode, umask, birth, false);
@@ -48,7 +50,7 @@ impl View {
         });
         let ino = derived_ino(parent, &key, birth);
         let work = Work::created(entry.clone(), birth);
-        let Some(inode) = self.table.create(parent, &key, ino, work, birth) else {
+        let Some(inode) = self.table.create(parent, (&key, name), ino, work, birth) else {
             return self.open_existing(caller, parent, name, flags);
         };
         self.dirty.add(&inode);

@@ -187,13 +187,20 @@ impl View {
             });
         };
         let inode = &handle.inode;
+        // Opening counts its handle with the working copy locked: one that comes now keeps it.
+        let mut work = inode.work.lock();
+        let last = inode.handles.load(Ordering::Acquire) == 1;
+        let done = if last {
+            self.commit_work(inode, &mut work)
+        } else {
+            self.refresh(inode, &mut work)
+        };
+        // Only now: what the API wrote meanwhile is looked into as what came while it was open.
         if handle.write {
             inode.writers.fetch_sub(1, Ordering::AcqRel);
         }
-        // Opening counts its handle with the working copy locked: one that comes now keeps it.
-        let mut work = inode.work.lock();
-        if inode.handles.load(Ordering::Acquire) == 1 {
-            match self.commit_work(inode, &mut work) {
+        if last {
+            match done {
                 Ok(()) => {}
                 Err(e) if e.is_refusal() => {
                     // Refused content that nobody has open any more: the old value stays.

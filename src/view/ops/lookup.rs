@@ -22,7 +22,11 @@ impl View {
                 Some(key) => self.known_or_stored(parent, &path, &dir, key)?,
                 None => None,
             };
-            let (inode, attr) = found.ok_or_else(|| ViewError::not_found(parent, name))?;
+            let Some((inode, attr)) = found else {
+                let kernel = self.kernel.get().map(|kernel| &**kernel);
+                self.absent.note(parent, name, kernel);
+                return Err(ViewError::not_found(parent, name));
+            };
             // It may have been forgotten in between.
             if self.table.refer(&inode) {
                 return Ok(attr);

@@ -81,18 +81,29 @@ impl View {
         let Some(mark) = inode.marked() else {
             return Ok(());
         };
-        let there = self
-            .entry_at(path)?
-            .is_some_and(|found| found.entry.is_dir() && is_same(inode, &found));
-        if !there {
-            self.table.unlink(inode);
+        let found = self.entry_at(path)?;
+        match found.filter(|found| found.entry.is_dir() && is_same(inode, found)) {
+            Some(found) => {
+                self.reread_pending(inode.ino, path, &found.entry);
+                inode.settle(mark);
+                Ok(())
+            }
+            None => {
+                self.table.unlink(inode);
+                inode.settle(mark);
+                Err(ViewError::Stale { ino: inode.ino })
+            }
         }
-        inode.settle(mark);
-        if there {
-            Ok(())
-        } else {
-            Err(ViewError::Stale { ino: inode.ino })
-        }
+    }
+
+    /// Names that are not committed yet stay what they are, whatever kind the directory is of now.
+    fn reread_pending(&self, ino: Ino, path: &[Key], dir: &Entry) {
+        let context = context(path, dir);
+        self.table
+            .reread_pending(ino, &|name| match names::parse_name(name, context) {
+                Ok(Parsed::Key(key)) => Some(key),
+                _ => None,
+            });
     }
 
     /// The inode under a key of a directory, if one is known there and is still what stands there.
@@ -226,19 +237,11 @@ impl View {
                 });
             }
         };
-        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index())
-            && index >= FREE_INDEX
-        {
+        if let (Node::Vector(map), Some(index)) = (&dir.entry.node, key.as_index()) {
             let top = path.first().unwrap_or(&key);
             let len =
                 edit::vector_len(map, self.store.pager()).map_err(|e| StoreError::tree(top, e))?;
-            if index >= len.saturating_add(INDEX_STEP) {
-                return Err(ViewError::TooBig {
-                    what: "the vector's index".into(),
-                    size: index,
-                    limit: (len + INDEX_STEP - 1).max(FREE_INDEX - 1),
-                });
-            }
+            check_index(index, len)?;
         }
         Ok(key)
     }
@@ -322,7 +325,16 @@ impl View {
         };
         if !work.orphan {
             let found = match self.path(inode.ino) {
-                Ok(path) => self.entry_at(&path)?,
+                Ok(path) => {
+                    let found = self.entry_at(&path)?;
+                    if let Some(found) = &found
+                        && found.entry.is_dir()
+                        && is_same(inode, found)
+                    {
+                        self.reread_pending(inode.ino, &path, &found.entry);
+                    }
+                    found
+                }
                 Err(ViewError::Stale { .. }) => {
                     self.lose(inode, work);
                     None
@@ -449,6 +461,18 @@ fn is_same(inode: &Inode, found: &Found) -> bool {
 
 fn is_file(entry: &Entry) -> bool {
     special::kind(&entry.node).0 == FileKind::File
+}
+
+/// Whether an index may be written in a vector of this length.
+fn check_index(index: u64, len: u64) -> Result<()> {
+    if index < FREE_INDEX || index < len.saturating_add(INDEX_STEP) {
+        return Ok(());
+    }
+    Err(ViewError::TooBig {
+        what: "the vector's index".into(),
+        size: index,
+        limit: len.saturating_add(INDEX_STEP - 1).max(FREE_INDEX - 1),
+    })
 }
 
 /// How names in a directory are read.

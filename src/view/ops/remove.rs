@@ -82,6 +82,8 @@ impl View {
     pub(super) fn leave_hint(&self, parent: Ino, key: &Key, entry: &Entry) {
         if is_file(entry) {
             self.hints.leave(parent, key, entry, self.store.pager());
+        } else {
+            self.hints.clear(parent, key);
         }
     }
 
@@ -124,6 +126,7 @@ impl View {
             tx.on_commit(move || table.remove(parent, &key, known.as_ref()));
             Ok(found)
         })?;
+        self.leave_hint(parent, &key, &found.entry);
         if let (Some(inode), Some(work)) = (&known, &mut work) {
             self.orphaned(inode, work, found, now);
         }

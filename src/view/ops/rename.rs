@@ -78,11 +78,12 @@ impl View {
             // The API has just replaced one of them: look again.
             if !lost {
                 let missing = || ViewError::not_found(parent, name);
+                let (from_work, to_work) = (from_work.as_deref_mut(), to_work.as_deref_mut());
                 if flags == EXCHANGE {
-                    return self.exchange(&from, &to, &missing);
+                    return self.exchange((&from, from_work), (&to, to_work), &missing);
                 }
-                let to = (&to, new_name, to_work.as_deref_mut());
-                return self.replace((&from, from_work.as_deref_mut()), to, flags, &missing);
+                let to = (&to, new_name, to_work);
+                return self.replace((&from, from_work), to, flags, &missing);
             }
         }
     }
@@ -95,7 +96,7 @@ impl View {
         missing: &dyn Fn() -> ViewError,
     ) -> Result<()> {
         let now = self.time();
-        let (moved, replaced) = self.transact(|tx| {
+        let (found, moved, replaced) = self.transact(|tx| {
             let (from_dir, _) = self.dir_in(tx, from.parent)?;
             let (to_dir, _) = self.dir_in(tx, to.parent)?;
             let (source, target) = (join(&from_dir, &from.key), join(&to_dir, &to.key));
@@ -105,7 +106,7 @@ impl View {
                     "a directory cannot be moved below itself",
                 ));
             }
-            let found = Self::find(tx, &source)?.ok_or_else(missing)?;
+            let found = self.find_to_move(tx, &source, from)?.ok_or_else(missing)?;
             let there = Self::find(tx, &target)?;
             if let Some(there) = &there {
                 self.may_replace(&found, there, to, new_name, flags)?;
@@ -123,16 +124,14 @@ impl View {
                 table.remove(b.parent, &b.key, known.as_ref());
                 table.rename(&a, &b, ino);
             });
-            Ok((moved, there))
+            Ok((found.entry, moved, there))
         })?;
-        self.leave_hint(from.parent, &from.key, &moved);
+        // As it was: what it inherits under the new name is not the old one's.
+        self.leave_hint(from.parent, &from.key, &found);
         if let (Some(inode), Some(work), Some(there)) = (&to.inode, to_work, replaced) {
             self.orphaned(inode, work, there, now);
         }
-        if let (Some(inode), Some(work)) = (&from.inode, from_work) {
-            self.reload(inode, work, moved)?;
-        }
-        Ok(())
+        self.reload(from, from_work, moved)
     }
 
     fn side(&self, parent: Ino, name: &[u8], new: bool) -> Result<Side> {
@@ -145,6 +144,15 @@ impl View {
         };
         let inode = self.at(parent, &key)?;
         Ok(Side { parent, key, inode })
+    }
+
+    /// What is about to be moved from a path.
+    fn find_to_move(&self, tx: &mut Tx<'_>, path: &[Key], side: &Side) -> Result<Option<Found>> {
+        let mut found = Self::find(tx, path)?;
+        if let (Some(found), Some(inode)) = (&mut found, &side.inode) {
+            self.settle_times(inode.ino, found);
+        }
+        Ok(found)
     }
 
     fn may_replace(
@@ -182,7 +190,11 @@ impl View {
     fn number(&self, side: &Side, found: &Found) -> Ino {
         match &side.inode {
             Some(inode) => inode.ino,
-            None => ino_of(&found.entry, side.parent, &side.key, found.stamp),
+            None => {
+                // Another number if an open file that the API replaced still has this one.
+                let ino = ino_of(&found.entry, side.parent, &side.key, found.stamp);
+                self.table.number(side.parent, &side.key, ino)
+            }
         }
     }
 
@@ -215,9 +227,14 @@ impl View {
         Ok(Entry::plain(typed.node).with_attrs(attrs))
     }
 
-    fn exchange(&self, a: &Side, b: &Side, missing: &dyn Fn() -> ViewError) -> Result<()> {
+    fn exchange(
+        &self,
+        (a, work_a): (&Side, Option<&mut Work>),
+        (b, work_b): (&Side, Option<&mut Work>),
+        missing: &dyn Fn() -> ViewError,
+    ) -> Result<()> {
         let now = self.time();
-        self.transact(|tx| {
+        let (moved_a, moved_b) = self.transact(|tx| {
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
             let (dir_b, _) = self.dir_in(tx, b.parent)?;
             let (at_a, at_b) = (join(&dir_a, &a.key), join(&dir_b, &b.key));
@@ -227,8 +244,8 @@ impl View {
                     "a directory cannot be exchanged with what is below it",
                 ));
             }
-            let found_a = Self::find(tx, &at_a)?.ok_or_else(missing)?;
-            let found_b = Self::find(tx, &at_b)?.ok_or_else(missing)?;
+            let found_a = self.find_to_move(tx, &at_a, a)?.ok_or_else(missing)?;
+            let found_b = self.find_to_move(tx, &at_b, b)?.ok_or_else(missing)?;
             let (ino_a, ino_b) = (self.number(a, &found_a), self.number(b, &found_b));
             let first = tx.taken();
             let time = Some(now);
@@ -240,29 +257,39 @@ impl View {
                 path: at_b.clone(),
                 time,
             })?;
-            let attrs = moved_attrs(&found_a, ino_a, now);
+            let moved_a = found_a
+                .entry
+                .clone()
+                .with_attrs(moved_attrs(&found_a, ino_a, now));
+            let moved_b = found_b
+                .entry
+                .clone()
+                .with_attrs(moved_attrs(&found_b, ino_b, now));
             tx.push(Op::Place {
                 path: at_b,
                 index: first,
-                attrs,
+                attrs: moved_a.attrs(),
                 time,
             })?;
-            let attrs = moved_attrs(&found_b, ino_b, now);
             tx.push(Op::Place {
                 path: at_a,
                 index: first + 1,
-                attrs,
+                attrs: moved_b.attrs(),
                 time,
             })?;
             let (table, a, b) = (Arc::clone(&self.table), a.place(), b.place());
             tx.on_commit(move || table.exchange((&a, ino_a), (&b, ino_b)));
-            Ok(())
-        })
+            Ok((moved_a, moved_b))
+        })?;
+        self.reload(a, work_a, moved_a)?;
+        self.reload(b, work_b, moved_b)
     }
 
     /// The working copy of something that was moved, perhaps with another type.
-    fn reload(&self, inode: &Arc<Inode>, work: &mut Work, entry: Entry) -> Result<()> {
-        if work.entry.is_some() {
+    fn reload(&self, side: &Side, work: Option<&mut Work>, entry: Entry) -> Result<()> {
+        if let (Some(inode), Some(work)) = (&side.inode, work)
+            && work.entry.is_some()
+        {
             let stamp = edit::stamp_of(&entry, work.stamp);
             self.load(inode, work, Found { entry, stamp })?;
         }

@@ -119,8 +119,13 @@ impl View {
         change: &mut dyn FnMut(&Found, bool) -> Result<Attrs>,
     ) -> Result<()> {
         loop {
-            let found = self.current(inode, work)?;
+            let mut found = self.current(inode, work)?;
             if work.pending || work.orphan {
+                // What a write took away may be given again.
+                work.settle_kill();
+                if let Some(entry) = &work.entry {
+                    found.entry = entry.clone();
+                }
                 let attrs = change(&found, true)?;
                 if let Some(entry) = &mut work.entry {
                     entry.set_attrs(attrs);
@@ -135,6 +140,7 @@ impl View {
                 }
                 let path = self.path(ino)?;
                 let mut found = Self::find(tx, &path)?.ok_or(ViewError::Stale { ino })?;
+                self.settle_times(ino, &mut found);
                 let attrs = change(&found, false)?;
                 tx.set_attrs(path.clone().into(), attrs.clone())?;
                 found.entry.set_attrs(attrs);

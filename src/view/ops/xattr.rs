@@ -6,9 +6,10 @@ use super::super::attr::ino_of;
 use super::super::inode::Inode;
 use super::super::render::TypeName;
 use super::super::special;
-use super::super::types::{Caller, FileKind, Ino};
+use super::super::types::{Caller, FileKind, Ino, ROOT};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure, names, typing, xattrs};
+use super::check_index;
 use super::create::file_type;
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Entry, Map, Node, Times, convert, hex};
@@ -54,10 +55,10 @@ impl View {
             return Err(ViewError::invalid("setxattr", "a position is not possible"));
         }
         let inode = self.inode(ino)?;
-        let mut work = inode.work.lock();
         if name == TYPE {
-            return self.set_type(&inode, &mut work, value, flags);
+            return self.set_type(&inode, value, flags);
         }
+        let mut work = inode.work.lock();
         let acl = name == xattrs::ACCESS || name == xattrs::DEFAULT;
         if acl && !xattrs::is_valid(value) {
             return Err(ViewError::invalid("access control list", "it is malformed"));
@@ -143,7 +144,8 @@ impl View {
         Ok(out)
     }
 
-    /// Removes an extended attribute. Without `user.kfs.type` the content is classed as if it were new.
+    /// Removes an extended attribute. Without `user.kfs.type` the content is classed as if it were
+    /// new, and a directory is a map.
     ///
     /// # Errors
     /// [`ViewError::NoAttribute`]; [`ViewError::NotPermitted`] for one that only shows something.
@@ -162,6 +164,15 @@ impl View {
                     ino,
                     name: name.into(),
                 });
+            }
+            if found.entry.is_dir() {
+                let orphan = work.orphan;
+                drop(work);
+                return if orphan {
+                    Ok(())
+                } else {
+                    self.convert(ino, false)
+                };
             }
             return self.retype(&inode, &mut work, None);
         }
@@ -234,13 +245,9 @@ impl View {
         })
     }
 
-    fn set_type(
-        &self,
-        inode: &Arc<Inode>,
-        work: &mut Work,
-        value: &[u8],
-        flags: i32,
-    ) -> Result<()> {
+    fn set_type(&self, inode: &Arc<Inode>, value: &[u8], flags: i32) -> Result<()> {
+        let mut guard = inode.work.lock();
+        let work = &mut *guard;
         let name = std::str::from_utf8(value)
             .unwrap_or("(not UTF-8)")
             .trim_end_matches('\0');
@@ -267,7 +274,12 @@ impl View {
             });
         }
         match (special::kind(&found.entry.node).0, wanted.is_directory()) {
-            (FileKind::Dir, true) => self.convert(inode, work, wanted == TypeName::Vector),
+            (FileKind::Dir, true) if work.orphan => Ok(()),
+            (FileKind::Dir, true) => {
+                // Its children are committed: no two working copies are locked in that order.
+                drop(guard);
+                self.convert(inode.ino, wanted == TypeName::Vector)
+            }
             (FileKind::File, false) => self.retype(inode, work, file_type(name)),
             (FileKind::Dir, false) => Err(ViewError::invalid(
                 "user.kfs.type",
@@ -323,20 +335,23 @@ impl View {
     }
 
     /// Turns a map into a vector or back.
-    fn convert(&self, inode: &Arc<Inode>, work: &mut Work, vector: bool) -> Result<()> {
-        let ino = inode.ino;
-        if ino == super::super::types::ROOT {
+    fn convert(&self, ino: Ino, vector: bool) -> Result<()> {
+        if ino == ROOT && vector {
             return Err(ViewError::invalid(
                 "user.kfs.type",
                 "the root directory is a map",
             ));
         }
-        if work.orphan {
-            return Ok(());
+        while !self.try_convert(ino, vector)? {
+            for (_, child) in self.table.pending(ino) {
+                self.commit(&child)?;
+            }
         }
-        for (_, child) in self.table.pending(ino) {
-            self.commit(&child)?;
-        }
+        Ok(())
+    }
+
+    /// Turns a map into a vector or back; false if there are names in it that are not committed.
+    fn try_convert(&self, ino: Ino, vector: bool) -> Result<bool> {
         let pager = self.store.pager();
         let now = self.time();
         self.transact(|tx| {
@@ -344,8 +359,11 @@ impl View {
             let map = match &found.entry.node {
                 Node::Map(map) if vector => map,
                 Node::Vector(map) if !vector => map,
-                _ => return Ok(()),
+                _ => return Ok(true),
             };
+            if self.table.pending_time(ino).is_some() {
+                return Ok(false);
+            }
             let fail = failure::in_inode(ino);
             let mut items: Vec<(Key, Entry)> = Vec::new();
             let mut clash = None;
@@ -374,6 +392,11 @@ impl View {
                 ));
             }
             items.sort_by(|a, b| a.0.cmp(&b.0));
+            let mut len = 0;
+            for index in items.iter().filter_map(|(key, _)| key.as_index()) {
+                check_index(index, len)?;
+                len = index + 1;
+            }
             let map = Map::from_sorted(items);
             let node = if vector {
                 Node::Vector(map)
@@ -388,7 +411,7 @@ impl View {
                 move || table.pending_time(ino).is_none()
             });
             tx.on_commit(move || table.rekey(ino, if vector { element_key } else { name_key }));
-            Ok(())
+            Ok(true)
         })
     }
 }
