@@ -24,6 +24,7 @@ mod pages;
 mod record;
 mod records;
 mod registry;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod tx;
@@ -176,13 +177,11 @@ impl Store {
 
     /// Free and total bytes of where the store lies; `None` where that has no meaning.
     pub fn space(&self) -> Option<(u64, u64)> {
-        match &self.inner.location {
-            Location::Embedded(dir) => nix::sys::statvfs::statvfs(dir).ok().map(|v| {
-                let unit = v.fragment_size();
-                (v.blocks_available() * unit, v.blocks() * unit)
-            }),
-            Location::Memory(_) => None,
-        }
+        let dir = self.inner.location.directory()?;
+        nix::sys::statvfs::statvfs(dir).ok().map(|v| {
+            let unit = v.fragment_size();
+            (v.blocks_available() * unit, v.blocks() * unit)
+        })
     }
 
     /// The document under a key as it is now.
