@@ -11,5 +11,6 @@ mod store {
     mod api;
     mod limits;
     mod races;
+    mod reclaim;
     mod tree;
 }

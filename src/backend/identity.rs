@@ -2,7 +2,7 @@
 //! is whole.
 //!
 //! ```text
-//! kfs engine 1       or `kfs files 1`: the kind of storage and its format
+//! kfs engine 2       the kind of storage and its format
 //! 6f1c0a52-…         the UUID that the log is bound to
 //! 0123456789abcdef…  BLAKE3 of the two lines above, 32 hex digits
 //! ```
@@ -19,8 +19,12 @@ use super::{BackendError, Operation, Result};
 /// Its name in the storage's directory.
 const IDENTITY_FILE: &str = "identity";
 
-/// The format of all kinds of storages so far.
-const FORMAT: u32 = 1;
+/// A kind of storage as this program writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    pub name: &'static str,
+    pub format: u32,
+}
 
 /// Whether `dir` has one. That it cannot be looked at, as without permission, says neither.
 pub fn exists(dir: &Path) -> io::Result<bool> {
@@ -33,13 +37,13 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Writes one for a storage of a `kind`, durably.
-pub fn create(dir: &Path, kind: &str, id: Uuid) -> io::Result<()> {
+/// Writes one, durably.
+pub fn create(dir: &Path, kind: Kind, id: Uuid) -> io::Result<()> {
     replace(dir, IDENTITY_FILE, text(kind, id).as_bytes())
 }
 
-/// Reads the one in `dir`, of a storage of a `kind`.
-pub fn read(dir: &Path, kind: &str) -> Result<Uuid> {
+/// Reads the one in `dir`.
+pub fn read(dir: &Path, kind: Kind) -> Result<Uuid> {
     let path = dir.join(IDENTITY_FILE);
     let address = path.as_os_str().as_encoded_bytes();
     let damage = |reason| BackendError::Damage {
@@ -58,30 +62,31 @@ pub fn read(dir: &Path, kind: &str) -> Result<Uuid> {
             let line = str::from_utf8(line).ok()?;
             Uuid::parse_str(line).ok()
         });
-    match id {
-        Some(id) if content == text(kind, id).as_bytes() => Ok(id),
-        _ => Err(damage(match newer_format(&content, kind) {
-            Some(format) => format!(
-                "its format is {format}, and this kfs knows {FORMAT} at most: use a newer kfs"
-            ),
-            None => format!("it is not what \"{}\" writes", title(kind)),
-        })),
+    let number = str::from_utf8(&content).ok().and_then(|text| {
+        let line = text.lines().next()?.strip_prefix("kfs ")?;
+        line.strip_prefix(kind.name)?
+            .strip_prefix(' ')?
+            .parse()
+            .ok()
+    });
+    let is_whole =
+        |format| id.is_some_and(|id| content == text(Kind { format, ..kind }, id).as_bytes());
+    match (id, number) {
+        (Some(id), Some(format)) if is_whole(format) && format == kind.format => Ok(id),
+        (_, Some(found)) if is_whole(found) => Err(BackendError::Format {
+            path,
+            found,
+            known: kind.format,
+        }),
+        _ => Err(damage(format!("it is not what \"{}\" writes", title(kind)))),
     }
 }
 
-/// The format that a newer program wrote.
-fn newer_format(content: &[u8], kind: &str) -> Option<u32> {
-    let line = content.split(|byte| *byte == b'\n').next()?;
-    let format = str::from_utf8(line).ok()?.strip_prefix("kfs ")?;
-    let format = format.strip_prefix(kind)?.strip_prefix(' ')?.parse().ok()?;
-    (format > FORMAT).then_some(format)
+fn title(kind: Kind) -> String {
+    format!("kfs {} {}", kind.name, kind.format)
 }
 
-fn title(kind: &str) -> String {
-    format!("kfs {kind} {FORMAT}")
-}
-
-fn text(kind: &str, id: Uuid) -> String {
+fn text(kind: Kind, id: Uuid) -> String {
     let lines = format!("{}\n{id}\n", title(kind));
     let hash = blake3::hash(lines.as_bytes()).to_hex();
     let check: String = hash.chars().take(32).collect();

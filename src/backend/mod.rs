@@ -38,7 +38,6 @@ mod identity;
 mod lock;
 mod log;
 pub mod memory;
-mod record;
 mod replace;
 mod version;
 

@@ -8,6 +8,7 @@ use super::error::CliError;
 use crate::backend::BackendError;
 use crate::codec::Check;
 use crate::fuse::MountError;
+use crate::gc::GcError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
@@ -107,6 +108,7 @@ impl Exit {
             CliError::Unsupported { .. } => Self::Unsupported,
             CliError::Failed { .. } => Self::Failed,
             CliError::Store(error) => store(error),
+            CliError::Reclaim(error) => reclaim(error),
             CliError::View { source, .. } => view(source),
             CliError::Mount(error) => mount(error),
             CliError::Io { source, .. } => system(source),
@@ -140,6 +142,14 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::Contention { .. }
         | StoreError::Backlog { .. }
         | StoreError::Update(_) => Exit::Failed,
+    }
+}
+
+fn reclaim(error: &GcError) -> Exit {
+    match error {
+        GcError::Unreadable { source, .. } => tree(source),
+        GcError::Record(error) | GcError::Store(error) => store(error),
+        GcError::Stopped => Exit::Failed,
     }
 }
 
@@ -182,7 +192,7 @@ fn backend(error: &BackendError) -> Exit {
         BackendError::Damage { .. } => Exit::Damaged,
         BackendError::NoSpace { .. } => Exit::NoSpace,
         BackendError::ReadOnly { .. } => Exit::Denied,
-        BackendError::Unsupported { .. } => Exit::Unsupported,
+        BackendError::Unsupported { .. } | BackendError::Format { .. } => Exit::Unsupported,
         BackendError::Io { source, .. } => system(source),
         BackendError::Conflict { .. }
         | BackendError::Deadline { .. }

@@ -26,6 +26,7 @@ mod export_tree;
 mod file_request;
 mod files;
 pub mod frame;
+mod gc;
 mod get;
 mod holder;
 mod import;
@@ -43,6 +44,7 @@ mod place;
 pub mod places;
 mod progress;
 mod put;
+mod reclaimer;
 mod remote;
 mod request;
 mod resolve;
@@ -92,6 +94,7 @@ enum Verb {
     Mv(mv::Mv),
     Rm(rm::Rm),
     Info(info::Info),
+    Gc(gc::Gc),
     Import(import::Import),
     Export(export::Export),
     Destroy(destroy::Destroy),
@@ -151,6 +154,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Mv(verb) => verb.run(out),
         Verb::Rm(verb) => verb.run(out),
         Verb::Info(verb) => verb.run(out),
+        Verb::Gc(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),

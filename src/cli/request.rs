@@ -115,12 +115,14 @@ pub enum Request {
         /// Also a directory with entries.
         recursive: bool,
     },
+    /// Frees the pages that are in use no more. → [`Response::Reclaimed`]
+    Reclaim,
     /// Something with files and directories, as the mount shows them.
     Files(FileRequest),
 }
 
 impl Request {
-    /// Whether the store may be another afterwards.
+    /// Whether the values of the store may be others afterwards.
     pub(super) fn may_write(&self) -> bool {
         !matches!(
             self,
@@ -130,6 +132,7 @@ impl Request {
                 | Self::Get { .. }
                 | Self::GetKey { .. }
                 | Self::Part { .. }
+                | Self::Reclaim
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
     }
@@ -188,6 +191,13 @@ pub enum Response {
     File(Box<FileFacts>),
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
+    /// Pages were freed.
+    Reclaimed {
+        /// How many.
+        freed: u64,
+        /// How many are in use.
+        live: u64,
+    },
 }
 
 /// Who holds a store.

@@ -234,6 +234,26 @@ impl Store {
         done
     }
 
+    /// A store without a journal over a backend, that folds when it is told to and keeps nothing
+    /// in caches.
+    #[cfg(test)]
+    pub(crate) fn over(backend: Arc<dyn Backend>, id: Uuid) -> Result<Self, StoreError> {
+        let header = Header {
+            id,
+            created: Time::now(),
+            compressor: Compressor::None,
+            folded: 0,
+            clock: Time::now(),
+        };
+        let options = ConnectOptions {
+            cache: Some(0),
+            ..ConnectOptions::default()
+        };
+        let store = Self::start(&Location::Memory(id), backend, None, &header, &options)?;
+        store.stop_folding();
+        Ok(store)
+    }
+
     pub(super) fn start(
         location: &Location,
         backend: Arc<dyn Backend>,
@@ -273,6 +293,7 @@ impl Store {
             commit: Mutex::new(CommitState {
                 next_seq: last + 1,
                 records: replayed,
+                moves: None,
             }),
             last_seq: AtomicU64::new(last),
             pages: PageWrites::default(),
@@ -280,6 +301,7 @@ impl Store {
             fold_wanted: Condvar::new(),
             fold_done: Condvar::new(),
             fold_turn: Mutex::new(()),
+            round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
             released: AtomicBool::new(false),
             guard: Mutex::new(guard),

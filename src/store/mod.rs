@@ -24,6 +24,7 @@ mod pages;
 mod record;
 mod records;
 mod registry;
+mod round;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -42,11 +43,12 @@ pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
 pub use location::Location;
 pub use record::{Doc, KeyedDoc, Kind, Meta};
+pub use round::Round;
 pub use tx::Tx;
 
 use crate::codec::Compressor;
 use crate::journal::Journal;
-use crate::tree::{Op, Pager, Time};
+use crate::tree::{Entry, Op, Pager, Time};
 use crate::value::{Key, edn};
 
 /// A connected store.
@@ -79,6 +81,8 @@ struct Inner {
     fold_done: Condvar,
     /// One fold at a time.
     fold_turn: Mutex<()>,
+    /// One round of freeing at a time.
+    round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
     /// Set once, by the release of the store.
     released: AtomicBool,
@@ -92,6 +96,9 @@ struct CommitState {
     next_seq: u64,
     /// What the records of the versions committed since the last fold began may take.
     records: u64,
+    /// During a [`Round`]: what commits have put, taken away and put something else in the place
+    /// of, as far as it may have pages.
+    moves: Option<Vec<Entry>>,
 }
 
 /// Hears of every write in the order of the journal, when it is visible and before the next one.

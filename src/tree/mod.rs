@@ -11,6 +11,7 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+pub mod live;
 mod map;
 mod op;
 mod page;

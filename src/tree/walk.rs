@@ -1,10 +1,12 @@
 //! Walking over all pages that entries refer to, each page once.
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::entry::{Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
+use super::live::{AddrHasher, PageKind};
 use super::map::{Body, Link};
 use super::page::read_run;
 use super::pager::{Pager, hex};
@@ -41,9 +43,11 @@ pub trait Visitor {
 /// what a run refers to is reached only through the run.
 #[derive(Clone, Debug, Default)]
 pub struct PageSet {
-    runs: HashSet<[u8; 16]>,
-    contents: HashSet<[u8; 16]>,
+    runs: Shorts,
+    contents: Shorts,
 }
+
+type Shorts = HashSet<[u8; 16], BuildHasherDefault<AddrHasher>>;
 
 fn short(addr: &PageAddr) -> [u8; 16] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *addr;
@@ -55,6 +59,11 @@ impl PageSet {
     pub fn contains(&self, addr: &PageAddr) -> bool {
         let addr = short(addr);
         self.runs.contains(&addr) || self.contents.contains(&addr)
+    }
+
+    /// Adds a page.
+    pub fn insert(&mut self, addr: &PageAddr) {
+        self.contents.insert(short(addr));
     }
 
     /// How many pages there are.
@@ -133,7 +142,47 @@ impl<'a> Walk<'a> {
             let key = key.clone();
             Some(Arc::new(Place { above, key }))
         });
-        let mut todo = vec![Todo::Entry(entry.clone(), at)];
+        self.all(vec![Todo::Entry(entry.clone(), at)], visitor)
+    }
+
+    /// Walks over a page that memory refers to, and the pages below it. One that is not there is
+    /// passed over: it has not been written yet, and what it will refer to is in memory as well.
+    ///
+    /// # Errors
+    /// Those of the visitor.
+    pub fn held(
+        &mut self,
+        addr: PageAddr,
+        kind: PageKind,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), TreeError> {
+        let seen = match kind {
+            PageKind::Run => &mut self.seen.runs,
+            PageKind::Content => &mut self.seen.contents,
+        };
+        if seen.contains(&short(&addr)) {
+            return Ok(());
+        }
+        // As a content it counts as seen without what is below it.
+        if kind == PageKind::Content {
+            self.seen.insert(&addr);
+            return Ok(());
+        }
+        let page = Arc::new(PageRef::new(addr, kind, 0, 0, 0));
+        match self.pager.has(&page) {
+            Ok(()) => {
+                let run = Todo::Run(Link::Page(page), None, Items::Entries);
+                self.all(vec![run], visitor)
+            }
+            Err(TreeError::MissingPage { .. }) => {
+                self.seen.insert(&addr);
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn all(&mut self, mut todo: Vec<Todo>, visitor: &mut dyn Visitor) -> Result<(), TreeError> {
         while let Some(next) = todo.pop() {
             match next {
                 Todo::Entry(entry, at) => self.node(&entry.node, &at, visitor, &mut todo)?,
@@ -264,7 +313,8 @@ fn below(body: &Body, at: &At, items: Items, todo: &mut Vec<Todo>) {
     }
 }
 
-fn may_have_pages(entry: &Entry) -> bool {
+/// Whether there may be pages at or below an entry.
+pub(super) fn may_have_pages(entry: &Entry) -> bool {
     match &entry.node {
         Node::Scalar(_) | Node::Ref(_) => false,
         Node::Text(content) | Node::Bytes(content) => !matches!(content, Content::Inline(_)),

@@ -196,6 +196,15 @@ fn a_flipped_bit_in_the_tables_is_noticed() {
 }
 
 #[test]
+fn a_flipped_bit_in_a_pack_is_noticed() {
+    let closed = Closed::new(80, 30_000);
+    let packed = |file: &PathBuf| file.extension().is_some_and(|is| is == "pack");
+    assert!(closed.files().iter().any(packed), "{:?}", closed.files());
+    let counts = flip_bits(&closed, 60);
+    assert!(counts[&Outcome::RefusedToRead] > 20, "{counts:?}");
+}
+
+#[test]
 fn a_file_that_was_cut_or_removed_is_noticed() {
     let closed = Closed::new(3500, 5500);
     for name in closed.files() {

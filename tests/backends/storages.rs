@@ -149,3 +149,7 @@ pub fn create(dir: &TempDir) -> Embedded {
 pub fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
+
+pub fn open(dir: &TempDir) -> Embedded {
+    Embedded::open(dir.path(), Access::ReadWrite, Duration::from_secs(10)).unwrap()
+}

@@ -4,16 +4,20 @@
 //! DIR/kfs.lock          held (flock) by the process that has the store open, with its number
 //! DIR/engine/identity   what this is, written last
 //! DIR/engine/log/       every write until it is in a table: a journal
-//! DIR/engine/tree/      the tables, and large blobs beside them (lsm-tree)
+//! DIR/engine/packs/     large blobs, each written once: see [`pack`]
+//! DIR/engine/tree/      the tables, and blobs of medium size beside them (lsm-tree)
 //! ```
 //!
 //! A write is appended to the log (one write(2), so it survives the process) and put into the
 //! memtable; [`sync`](super::Backend::sync) syncs the log. When the memtable has grown to 8 MiB it becomes a
 //! table, in the background, and that part of the log is removed. Opening reads the log again.
+//! Of a blob of 8 KiB or more the log and the tables have only a pointer into a pack file, where it
+//! is appended before.
 //!
 //! Everything on disk is checked before it is believed: the log by the journal's rules, the
-//! engine's blocks by its checksums, its manifest here before the engine sees it. No call waits in
-//! the engine without a deadline, and none panics.
+//! engine's blocks by its checksums, its manifest here before the engine sees it, a blob in a pack
+//! by its pointer (a part of one, read by [`get_range`](super::Backend::get_range), is not). No call
+//! waits in the engine without a deadline, and none panics.
 //!
 //! # Why this engine
 //!
@@ -51,6 +55,8 @@ mod failure;
 mod leftovers;
 mod manifest;
 mod ops;
+mod pack;
+mod record;
 mod tree;
 mod worker;
 
@@ -63,22 +69,29 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::identity::Kind;
 use super::log::from_log;
 pub use super::{Access, LOCK_FILE};
-use super::{BackendError, Lock, Operation, Result, identity, record, replace::sync_dir};
+use super::{BackendError, Lock, Operation, Result, identity, replace::sync_dir};
 use crate::journal::{Journal, JournalRecord, Recovery};
+use pack::{Change, Packs};
+use record::Write;
 use tree::Tree;
 use worker::Workers;
 
 const NAME: &str = "embedded";
 
-/// What the identity calls it.
-const KIND: &str = "engine";
+/// What the identity says.
+const KIND: Kind = Kind {
+    name: "engine",
+    format: 2,
+};
 
 /// The engine's directory in the store's, and what is in it.
 const ENGINE_DIR: &str = "engine";
 const LOG_DIR: &str = "log";
 const TREE_DIR: &str = "tree";
+const PACK_DIR: &str = "packs";
 
 /// A memtable of this size becomes a table.
 const MEMTABLE: u64 = 8 * 1024 * 1024;
@@ -87,6 +100,7 @@ const MEMTABLE: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Embedded {
     tree: Arc<Tree>,
+    packs: Arc<Packs>,
     /// `None` if it is open for reading only.
     writing: Option<Writing>,
     /// Released after everything above is gone.
@@ -186,34 +200,55 @@ impl Embedded {
         let address = dir.as_os_str().as_encoded_bytes();
         let tree = Arc::new(tree);
         let flushed = tree.flushed()?;
+        let packs = Packs::open(&engine.join(PACK_DIR), id, tree.packs()?)?;
+        let packs = Arc::new(packs);
+        let in_log = |error| from_log(Operation::Open, address, error);
+        let mut log = Recovery::read(&dir, &id, flushed).map_err(in_log)?;
+        let durable = log.durable().max(flushed);
+        let records = log.take_records();
+        let mut changes = records
+            .iter()
+            .map(|record| decode(address, record))
+            .collect::<Result<Vec<Change<'_>>>>()?;
+        let last = packs.last_whole(&changes, durable, flushed)?;
+        changes.retain(|(seq, _)| *seq <= last);
         if access == Access::Read {
-            let log = Recovery::read(&dir, &id, flushed);
-            let mut log = log.map_err(|e| from_log(Operation::Open, address, e))?;
-            log.take_records()
-                .iter()
-                .try_for_each(|record| replay(&tree, address, record))?;
+            for (_, writes) in &changes {
+                tree.write(Operation::Open, writes)?;
+            }
             return Ok(Self {
                 tree,
+                packs,
                 writing: None,
                 _lock: lock,
             });
         }
-        let (log, records) = Journal::open(&dir, &id, flushed)
-            .map_err(|error| from_log(Operation::Open, address, error))?;
-        let log = Arc::new(log);
-        let workers = Workers::start(Arc::clone(&tree), Arc::clone(&log))
+        packs.write_again(&changes, durable, last)?;
+        let log = Arc::new(log.open(last).map_err(in_log)?);
+        let workers = Workers::start(Arc::clone(&tree), Arc::clone(&packs), Arc::clone(&log))
             .map_err(|error| BackendError::io(Operation::Open, address, error))?;
         let writing = Writing {
-            last: Mutex::new(log.last()),
+            last: Mutex::new(last),
             log,
             workers,
         };
-        for record in records {
-            replay(&tree, address, &record)?;
-            writing.seal_if_full(&tree, record.seq)?;
+        // All of them first: a pack counts as dead until it is known what points into it.
+        for write in changes.iter().flat_map(|(_, writes)| writes) {
+            if let Write::Point { pointer, .. } = write {
+                packs.found(pointer);
+            }
         }
+        for (seq, writes) in changes {
+            let replaced = ops::replaced(&tree, Operation::Open, &writes)?;
+            tree.write(Operation::Open, &writes)?;
+            packs.bury(seq, replaced);
+            writing.seal_if_full(&tree, &packs, seq)?;
+        }
+        packs.tidy()?;
+        writing.workers.look_at_packs();
         Ok(Self {
             tree,
+            packs,
             writing: Some(writing),
             _lock: lock,
         })
@@ -222,23 +257,32 @@ impl Embedded {
 
 impl Writing {
     /// Seals the memtable if it is full; `logged` is the last record in it.
-    fn seal_if_full(&self, tree: &Tree, logged: u64) -> Result<()> {
+    fn seal_if_full(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
         if tree.is_full(MEMTABLE)? {
-            tree.seal(logged)?;
+            // A table must not be durable before the blobs that it points to, nor, for then the
+            // log no longer tells of them, before the space of the dead ones is given back.
+            packs.sync()?;
+            if packs.has_dead() {
+                ops::sync(packs, &self.log)?;
+                packs.punch(logged);
+            }
+            tree.seal(logged, &packs.take_changed())?;
             self.workers.sealed(logged);
         }
         Ok(())
     }
 }
 
-/// Does a record of the log again.
-fn replay(tree: &Tree, log: &[u8], record: &JournalRecord) -> Result<()> {
-    let Some(writes) = record::decode(&record.payload) else {
-        return Err(BackendError::Damage {
+/// The writes of a record of the log.
+fn decode<'r>(log: &[u8], record: &'r JournalRecord) -> Result<Change<'r>> {
+    match record::decode(&record.payload) {
+        Some(writes) => Ok((record.seq, writes)),
+        None => Err(BackendError::Damage {
             operation: Operation::Open,
             address: log.into(),
             reason: format!("record {} has no valid content", record.seq),
-        });
-    };
-    tree.write(Operation::Open, &writes)
+        }),
+    }
 }
+#[cfg(test)]
+mod tests;

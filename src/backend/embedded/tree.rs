@@ -1,5 +1,15 @@
 //! The engine: a log-structured merge tree without a log.
+//!
+//! ```text
+//! address (1 to 512 bytes)      -> 0 | the blob
+//!                               -> 1 | a pointer into the packs
+//! 513 times FF                  -> the log's record up to which the tables have everything: u64
+//! 513 times FF | pack: u64 BE   -> end of the pack: u64 | bytes of dead blobs in it: u64
+//! ```
+//!
+//! Numbers are little-endian but for the pack's, which must be in order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::Bound;
@@ -19,8 +29,9 @@ use parking_lot::RwLock;
 use super::failure::guarded;
 use super::leftovers::Before;
 use super::manifest;
-use crate::backend::record::Write;
-use crate::backend::{Deadline, MAX_ADDRESS, Operation, Result, end_of_prefix};
+use super::pack::{POINTER, Pack, Pointer};
+use super::record::Write;
+use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result, end_of_prefix};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -41,6 +52,10 @@ const SEPARATE: u32 = 4096;
 /// behind all of them.
 const MARK: [u8; MAX_ADDRESS + 1] = [0xFF; MAX_ADDRESS + 1];
 
+/// What a value begins with.
+const WHOLE: u8 = 0;
+const POINTS: u8 = 1;
+
 /// Reads see everything that has been written.
 const NOW: SeqNo = SeqNo::MAX;
 
@@ -55,6 +70,15 @@ pub struct Tree {
     batch: RwLock<()>,
     /// Held for reading while tables are made.
     step: RwLock<()>,
+}
+
+/// What stands under an address.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// The blob.
+    Whole(Vec<u8>),
+    /// Where it is.
+    Points(Pointer),
 }
 
 impl fmt::Debug for Tree {
@@ -98,9 +122,36 @@ impl Tree {
         })
     }
 
-    pub fn get(&self, operation: Operation, address: &[u8]) -> Result<Option<lsm_tree::Slice>> {
-        let _whole_batches = self.batch.read();
-        guarded(operation, address, || self.tree.get(address, NOW))
+    pub fn get(&self, operation: Operation, address: &[u8]) -> Result<Option<Stored>> {
+        let whole_batches = self.batch.read();
+        let value = guarded(operation, address, || self.tree.get(address, NOW))?;
+        drop(whole_batches);
+        let stored = value.map(|value| match value.split_first() {
+            Some((&WHOLE, bytes)) => Some(Stored::Whole(bytes.to_vec())),
+            Some((&POINTS, pointer)) => Pointer::decode(pointer).map(Stored::Points),
+            _ => None,
+        });
+        match stored {
+            Some(None) => Err(BackendError::Damage {
+                operation,
+                address: address.into(),
+                reason: "the engine has neither a blob nor a pointer".to_owned(),
+            }),
+            Some(stored) => Ok(stored),
+            None => Ok(None),
+        }
+    }
+
+    /// The pointer under an address, if there is one. Reads no blob.
+    pub fn pointer(&self, operation: Operation, address: &[u8]) -> Result<Option<Pointer>> {
+        let size = guarded(operation, address, || self.tree.size_of(address, NOW))?;
+        if size.is_none_or(|size| size as usize != 1 + POINTER) {
+            return Ok(None);
+        }
+        Ok(match self.get(operation, address)? {
+            Some(Stored::Points(pointer)) => Some(pointer),
+            _ => None,
+        })
     }
 
     pub fn contains(&self, operation: Operation, address: &[u8]) -> Result<bool> {
@@ -148,7 +199,13 @@ impl Tree {
             for (at, write) in writes.iter().enumerate() {
                 let seqno = if at == 0 { seqno } else { self.next.next() };
                 match *write {
-                    Write::Put { address, bytes } => self.tree.insert(address, bytes, seqno),
+                    Write::Put { address, bytes } => {
+                        self.tree.insert(address, value(WHOLE, bytes), seqno)
+                    }
+                    Write::Point { address, pointer } => {
+                        self.tree
+                            .insert(address, value(POINTS, &pointer.encode()), seqno)
+                    }
                     Write::Delete { address } => self.tree.remove(address, seqno),
                 };
                 self.visible.fetch_max(seqno + 1);
@@ -164,11 +221,18 @@ impl Tree {
         })
     }
 
-    /// Ends the memtable. Everything up to the log's record `logged` is in it or in earlier ones.
-    pub fn seal(&self, logged: u64) -> Result<()> {
+    /// Ends the memtable. Everything up to the log's record `logged` is in it or in earlier ones,
+    /// and `packs` is what that has changed of them.
+    pub fn seal(&self, logged: u64, packs: &[(u64, Option<Pack>)]) -> Result<()> {
         guarded(Operation::Sync, b"", || {
             let seqno = self.next.next();
             self.tree.insert(MARK, logged.to_le_bytes(), seqno);
+            for (number, pack) in packs {
+                match pack {
+                    Some(pack) => self.tree.insert(pack_key(*number), pack_value(pack), seqno),
+                    None => self.tree.remove(pack_key(*number), seqno),
+                };
+            }
             self.visible.fetch_max(seqno + 1);
             self.tree.rotate_memtable();
             Ok(())
@@ -180,6 +244,26 @@ impl Tree {
         let mark = guarded(Operation::Open, b"", || self.tree.get(MARK, NOW))?;
         let number = mark.as_deref().and_then(|mark| mark.first_chunk().copied());
         Ok(number.map_or(0, u64::from_le_bytes))
+    }
+
+    /// The packs as the tables know them.
+    pub fn packs(&self) -> Result<BTreeMap<u64, Pack>> {
+        guarded(Operation::Open, b"", || {
+            let after = (Bound::Excluded(&MARK[..]), Bound::Unbounded);
+            let entries = self.tree.range::<&[u8], _>(after, NOW, None);
+            let mut packs = BTreeMap::new();
+            for entry in entries {
+                let (key, value) = entry.into_inner()?;
+                let number = key.last_chunk().copied().map(u64::from_be_bytes);
+                if let (Some(number), Some((end, dead))) = (number, value.split_first_chunk())
+                    && let Some(dead) = dead.first_chunk()
+                {
+                    let pack = Pack::new(u64::from_le_bytes(*end), u64::from_le_bytes(*dead));
+                    packs.insert(number, pack);
+                }
+            }
+            Ok(packs)
+        })
     }
 
     /// Writes all sealed memtables to tables, durably.
@@ -230,6 +314,22 @@ impl Tree {
             Ok((self.tree.sealed_memtable_count(), self.tree.l0_run_count()))
         })
     }
+}
+
+/// A value as the engine has it.
+fn value(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(1 + bytes.len());
+    value.push(kind);
+    value.extend_from_slice(bytes);
+    value
+}
+
+fn pack_key(number: u64) -> Vec<u8> {
+    [&MARK[..], &number.to_be_bytes()].concat()
+}
+
+fn pack_value(pack: &Pack) -> Vec<u8> {
+    [pack.end.to_le_bytes(), pack.dead.to_le_bytes()].concat()
 }
 
 fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounter) -> Config {

@@ -52,6 +52,7 @@ mod mark;
 mod name;
 mod ops;
 mod overlay;
+mod record;
 mod worker;
 
 use std::fs;
@@ -63,9 +64,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::identity::Kind;
 use super::log::from_log;
 use super::{
-    Access, BackendError, Deadline, LOCK_FILE, Lock, Operation, Result, identity, record, replace,
+    Access, BackendError, Deadline, LOCK_FILE, Lock, Operation, Result, identity, replace,
 };
 use crate::journal::{Journal, JournalRecord, Recovery};
 use disk::Disk;
@@ -73,8 +75,11 @@ use worker::{Shared, Worker};
 
 const NAME: &str = "file";
 
-/// What the identity calls it.
-const KIND: &str = "files";
+/// What the identity says.
+const KIND: Kind = Kind {
+    name: "files",
+    format: 1,
+};
 
 /// The storage's directory in the store's, and that of the log in it.
 const FILES_DIR: &str = "files";

@@ -2,9 +2,9 @@
 
 use parking_lot::MutexGuard;
 
+use super::record::{self, Write};
 use super::{Files, NAME, Writing};
 use crate::backend::log::from_log;
-use crate::backend::record::{self, Write};
 use crate::backend::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
     Precondition, Result, Sharing, Written, check_address, check_size, end_of_prefix,

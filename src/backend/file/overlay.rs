@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::backend::record::Write;
+use super::record::Write;
 
 /// What a write leaves at an address; `None` is no blob.
 pub type Content = Option<Arc<[u8]>>;

@@ -13,8 +13,8 @@ use tracing::warn;
 use super::disk::Disk;
 use super::mark;
 use super::overlay::{Generation, Overlay};
+use super::record::Write;
 use crate::backend::log::from_log;
-use crate::backend::record::Write;
 use crate::backend::{BackendError, Deadline, Operation, Result};
 use crate::journal::Journal;
 

@@ -1,4 +1,4 @@
-//! A record of a storage's own log: one write, or all writes of a batch.
+//! A record of the log: one write, or all writes of a batch.
 //!
 //! ```text
 //! per write:
@@ -11,7 +11,7 @@
 //!
 //! Kind 1 is a put; kind 2 a delete, whose bytes are empty.
 
-use super::BatchOp;
+use crate::backend::BatchOp;
 
 /// Bytes before the address.
 pub const WRITE_HEADER: usize = 7;
