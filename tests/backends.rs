@@ -19,6 +19,8 @@ mod concurrency;
 mod damage;
 #[path = "backends/faults.rs"]
 mod faults;
+#[path = "backends/files.rs"]
+mod files;
 #[path = "backends/kill.rs"]
 mod kill;
 #[path = "backends/limited.rs"]

@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use super::StoreError;
 
+/// A kind of store in a directory, given the directory.
+pub type AtPath = fn(PathBuf) -> Location;
+
 /// Where a store is, as a program or a person writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -20,8 +23,7 @@ pub enum Location {
 
 impl Location {
     /// The schemes of stores in a directory.
-    pub const DIRECTORIES: [(&str, fn(PathBuf) -> Self); 2] =
-        [("kfs:", Self::Embedded), ("file:", Self::File)];
+    pub const DIRECTORIES: [(&str, AtPath); 2] = [("kfs:", Self::Embedded), ("file:", Self::File)];
 
     /// The store's directory, if it is in one.
     #[must_use]

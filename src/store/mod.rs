@@ -41,7 +41,7 @@ pub use binary::{BlobReader, BlobWriter};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
-pub use location::Location;
+pub use location::{AtPath, Location};
 pub use record::{Doc, KeyedDoc, Kind, Meta};
 pub use round::Round;
 pub use tx::Tx;

@@ -165,11 +165,23 @@ fn a_newer_format_is_refused_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     drop(create(&dir));
     let path = dir.path().join("files/identity");
-    let newer = fs::read_to_string(&path)
-        .unwrap()
-        .replace("files 1", "files 2");
-    fs::write(&path, newer).unwrap();
-    is_damage(open(dir.path(), Access::ReadWrite), "use a newer kfs");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let newer = format!("kfs files 2\n{}\n", lines[1]);
+    let check = &blake3::hash(newer.as_bytes()).to_hex()[..32];
+    fs::write(&path, format!("{newer}{check}\n")).unwrap();
+    let opened = open(dir.path(), Access::ReadWrite);
+    assert!(
+        matches!(
+            opened,
+            Err(BackendError::Format {
+                found: 2,
+                known: 1,
+                ..
+            })
+        ),
+        "{opened:?}"
+    );
 }
 
 #[test]
@@ -304,10 +316,10 @@ fn sh(script: &str) {
 
 #[test]
 fn a_full_disk_is_an_error_and_loses_nothing() {
-    let disk = Disk::new(40);
+    let disk = Disk::new(80);
     let dir = disk.path().join("store");
     let filler = disk.path().join("filler");
-    fs::write(&filler, vec![1; 12 << 20]).unwrap();
+    fs::write(&filler, vec![1; 30 << 20]).unwrap();
     let backend = Files::create(&dir, Duration::ZERO).unwrap();
     let content = |number: u32| number.to_be_bytes().repeat(20_000);
     let mut written = 0_u32;
@@ -339,9 +351,11 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     check(&backend);
     // When others make room, it goes on.
     fs::remove_file(filler).unwrap();
-    while backend.settle(soon()).is_err() {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let settled = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        backend.settle(soon()).is_ok()
+    });
+    assert!(settled);
     put(&backend, b"more", &content(7));
     backend.settle(soon()).unwrap();
     check(&backend);
