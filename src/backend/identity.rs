@@ -2,12 +2,12 @@
 //! is whole.
 //!
 //! ```text
-//! kfs engine 2       the kind of storage and its format
+//! kfs engine 3       the kind of storage and its format
 //! 6f1c0a52-…         the UUID that the log is bound to
 //! 0123456789abcdef…  BLAKE3 of the two lines above, 32 hex digits
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -39,6 +39,8 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
 
 /// Writes one, durably.
 pub fn create(dir: &Path, kind: Kind, id: Uuid) -> io::Result<()> {
+    // What is whole once the identity is there must be durable before.
+    File::open(dir)?.sync_all()?;
     replace(dir, IDENTITY_FILE, text(kind, id).as_bytes())
 }
 

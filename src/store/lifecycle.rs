@@ -24,7 +24,7 @@ use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
 /// The journal within the directory of a store.
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";
 /// Bytes of decoded pages and documents kept, unless told otherwise.
 const CACHE: u64 = 32 << 20;
 
@@ -363,7 +363,7 @@ impl Forest for ReplayForest<'_> {
 }
 
 /// Applies the records that no fold has seen and gives the last one that counts.
-fn replay(
+pub(super) fn replay(
     recovery: &mut Recovery,
     folded: u64,
     docs: &Docs,

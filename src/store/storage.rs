@@ -1,10 +1,10 @@
 //! The storage of a store in a directory, by the kind that its location names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Location, StoreError};
+use super::{Location, StoreError, unfinished};
 use crate::backend::embedded::Embedded;
 use crate::backend::file::Files;
 use crate::backend::{Access, Backend, BackendError, Result as BackendResult};
@@ -18,14 +18,19 @@ pub fn exists(location: &Location, dir: &Path) -> BackendResult<bool> {
     }
 }
 
-/// Makes one in a directory that is new or empty.
+/// Makes one in a directory that is new or empty, or has the rest of a creation that was cut short.
 pub fn create(location: &Location, dir: &Path) -> Result<Arc<dyn Backend>, StoreError> {
+    if let Some(blank) = unfinished::blank(location, dir)? {
+        return Ok(blank);
+    }
     if exists(location, dir)? {
         return Err(StoreError::Exists {
             location: location.to_string(),
         });
     }
-    refuse_other_content(dir, location)?;
+    if !unfinished::is_rest(location, dir) {
+        refuse_other_content(dir, location)?;
+    }
     let wait = Duration::ZERO;
     let created: BackendResult<Arc<dyn Backend>> = match location {
         Location::File(_) => Files::create(dir, wait).map(|files| Arc::new(files) as _),
@@ -46,23 +51,34 @@ pub fn open(
     if !exists(location, dir)? {
         return Err(missing_or_other(dir, location));
     }
-    let opened: BackendResult<Arc<dyn Backend>> = match location {
-        Location::File(_) => Files::open(dir, access, wait).map(|files| Arc::new(files) as _),
-        Location::Embedded(_) | Location::Memory(_) => {
-            Embedded::open(dir, access, wait).map(|embedded| Arc::new(embedded) as _)
-        }
-    };
-    opened.map_err(|e| in_use(location, e))
+    open_backend(location, dir, access, wait).map_err(|e| in_use(location, e))
+}
+
+/// Opens the one that is there, with the storage's own error.
+pub fn open_backend(
+    location: &Location,
+    dir: &Path,
+    access: Access,
+    wait: Duration,
+) -> BackendResult<Arc<dyn Backend>> {
+    Ok(match location {
+        Location::File(_) => Arc::new(Files::open(dir, access, wait)?),
+        Location::Embedded(_) | Location::Memory(_) => Arc::new(Embedded::open(dir, access, wait)?),
+    })
+}
+
+/// The directories and files that belong to it.
+pub fn files(location: &Location, dir: &Path) -> [PathBuf; 2] {
+    match location {
+        Location::File(_) => Files::files(dir),
+        Location::Embedded(_) | Location::Memory(_) => Embedded::files(dir),
+    }
 }
 
 /// Removes a storage that nobody has open, and what else of the store is beside it.
 pub fn remove(location: &Location, dir: &Path, journal: &str) -> Result<(), StoreError> {
-    let files = match location {
-        Location::File(_) => Files::files(dir),
-        Location::Embedded(_) | Location::Memory(_) => Embedded::files(dir),
-    };
     let journal = dir.join(journal);
-    for path in std::iter::once(&journal).chain(&files) {
+    for path in std::iter::once(&journal).chain(&files(location, dir)) {
         remove_path(path)?;
     }
     // The directory itself goes if nothing of anyone else is in it.
@@ -78,7 +94,7 @@ fn other_kind(location: &Location, dir: &Path) -> Option<Location> {
         .find(|other| other != location && exists(other, dir).unwrap_or(false))
 }
 
-fn in_use(location: &Location, e: BackendError) -> StoreError {
+pub fn in_use(location: &Location, e: BackendError) -> StoreError {
     match e {
         BackendError::LockHeld { pid, .. } => StoreError::InUse {
             location: location.to_string(),
@@ -92,7 +108,7 @@ fn in_use(location: &Location, e: BackendError) -> StoreError {
     }
 }
 
-fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
+pub fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
     if let Some(other) = other_kind(location, dir) {
         return StoreError::NotAStore {
             location: location.to_string(),

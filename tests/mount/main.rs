@@ -36,6 +36,7 @@ mod program;
 mod random;
 mod raw;
 mod reading;
+mod scrub;
 mod semantics;
 mod table;
 mod times;
