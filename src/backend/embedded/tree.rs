@@ -30,7 +30,7 @@ use super::leftovers::Before;
 use super::manifest;
 use super::pack::{POINTER, Pack, Pointer};
 use super::record::Write;
-use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result};
+use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result, end_of_prefix};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -351,27 +351,4 @@ fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounte
         // with its blobs is durable: after a power loss the whole tree may then be unreadable. What
         // is large stands in packs.
         .with_kv_separation(None)
-}
-
-/// The first address behind all that begin with `prefix`, if there is one.
-fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    if let Some(byte) = end.last_mut() {
-        *byte += 1;
-    }
-    Some(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_prefix_is_the_next_address_without_it() {
-        assert_eq!(end_of_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
-        assert_eq!(end_of_prefix(b"a\xFF\xFF").as_deref(), Some(&b"b"[..]));
-        assert_eq!(end_of_prefix(b"\xFF"), None);
-        assert_eq!(end_of_prefix(b""), None);
-    }
 }
