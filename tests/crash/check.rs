@@ -97,6 +97,7 @@ impl Checker {
     pub fn check(
         &mut self,
         image: &Disk,
+        kind: &str,
         case: &str,
         open: impl FnOnce(&Location) -> Outcome,
     ) -> Outcome {
@@ -108,7 +109,8 @@ impl Checker {
         self.materialise(image);
         case.clone_into(&mut self.now.lock());
         self.watch.send(()).unwrap();
-        let location = Location::parse(self.dir.path().join("store").to_str().unwrap()).unwrap();
+        let place = self.dir.path().join("store");
+        let location = Location::parse(&format!("{kind}:{}", place.display())).unwrap();
         let panics = PANICS.load(Ordering::Relaxed);
         let outcome = catch_unwind(AssertUnwindSafe(|| open(&location)));
         let mut outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));

@@ -13,6 +13,8 @@ use crate::state::State;
 /// What happened on a disk, and what the store was meanwhile.
 #[derive(Debug)]
 pub struct Recorded {
+    /// The kind of store.
+    pub kind: &'static str,
     pub base: Disk,
     pub log: Vec<Event>,
     /// The states of the store, the first one that of `base`.
@@ -63,6 +65,7 @@ pub enum Durability {
 /// A sequence under way.
 pub struct Run<'m> {
     mount: &'m Mount,
+    kind: &'static str,
     location: Location,
     session: Option<Session>,
     base: Disk,
@@ -72,20 +75,22 @@ pub struct Run<'m> {
     seq: u64,
 }
 
-pub fn location(mount: &Mount) -> Location {
-    Location::parse(mount.store().to_str().unwrap()).unwrap()
+/// Where a store of a kind (`kfs`, `file`) is on the recorded disk.
+pub fn location(mount: &Mount, kind: &str) -> Location {
+    Location::parse(&format!("{kind}:{}", mount.store().display())).unwrap()
 }
 
 impl<'m> Run<'m> {
     /// A new store on an empty disk. The creation is the first step.
-    pub fn create(mount: &'m Mount) -> Self {
+    pub fn create(mount: &'m Mount, kind: &'static str) -> Self {
         mount.load(Disk::new());
-        let location = location(mount);
+        let location = location(mount, kind);
         mount.mark(Event::Begin);
         let store = Store::create(&location, &CreateOptions::default()).unwrap();
         let states = vec![State::default(), State::of(&store).unwrap()];
         let mut run = Self {
             mount,
+            kind,
             location,
             base: Disk::new(),
             states,
@@ -99,14 +104,15 @@ impl<'m> Run<'m> {
     }
 
     /// The store that is on a disk. All of it is durable.
-    pub fn open(mount: &'m Mount, disk: Disk) -> Self {
+    pub fn open(mount: &'m Mount, kind: &'static str, disk: Disk) -> Self {
         mount.load(disk);
-        let location = location(mount);
+        let location = location(mount, kind);
         let session = Session::connect(&location);
         // Opening has synced what there is.
         drop(mount.take_log());
         Self {
             mount,
+            kind,
             location,
             base: mount.disk(),
             states: vec![State::of(&session.store).unwrap()],
@@ -219,6 +225,7 @@ impl<'m> Run<'m> {
             session.close();
         }
         Recorded {
+            kind: self.kind,
             base: self.base,
             log,
             states: self.states,

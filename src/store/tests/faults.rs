@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::backend::embedded::{Access, Embedded};
+use crate::backend::Access;
+use crate::backend::embedded::Embedded;
 
 /// Numbers from a seed (SplitMix64).
 struct Random(u64);
