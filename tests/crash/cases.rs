@@ -290,7 +290,7 @@ fn recover(mount: &Mount, kind: &'static str, image: Disk, state: &State) -> Rec
 
 #[test]
 fn a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one() {
-    count_panics();
+    let _alone = count_panics();
     let seed = seed();
     let mount = Mount::new(2);
     let effort = Effort {
@@ -342,7 +342,7 @@ fn seed() -> u64 {
 /// the images for each moment, `KFS_CASE` repeats a single one, `KFS_WORKERS` runs several at once.
 #[test]
 fn every_crash_leaves_a_state_that_was() {
-    count_panics();
+    let _alone = count_panics();
     let seed = seed();
     println!("KFS_SEED={seed}");
     let only = number("KFS_CASE");

@@ -185,13 +185,16 @@ fn sweep(base: &Path, below: &Path, keep: &mut dyn FnMut(&Path, bool) -> bool) {
     }
 }
 
-/// Counts panics of all threads, and keeps what they say.
-pub fn count_panics() {
+/// Counts panics of all threads. One test at a time: it lasts until what this gives is dropped.
+pub fn count_panics() -> parking_lot::MutexGuard<'static, ()> {
+    static ONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    let alone = ONE.lock();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Ordering::Relaxed);
         usual(info);
     }));
+    alone
 }
 
 /// What is damaged.
