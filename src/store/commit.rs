@@ -8,10 +8,7 @@ use std::sync::atomic::Ordering;
 use super::docs::Slot;
 use super::record::Doc;
 use super::{Store, StoreError, Tx, limits, show_key};
-use crate::tree::{
-    Entry, Node, Op, Pager, Time, TreeError, read_ops, read_time, write_ops, write_time,
-};
-use crate::value::Key;
+use crate::tree::{Op, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time};
 use crate::value::cbor::{Reader, Writer};
 
 /// The version of a journal record's payload.
@@ -211,29 +208,17 @@ pub(super) fn read_payload(bytes: &[u8]) -> Result<Replay, TreeError> {
     })
 }
 
-/// The first page that a step refers to and the backend does not have.
-pub(super) fn missing_page(op: &Op, pager: &Pager) -> Result<bool, StoreError> {
+/// Whether the backend lacks a page that a step refers to.
+pub(super) fn misses_page(op: &Op, presence: &mut Presence<'_>) -> Result<bool, StoreError> {
     let Op::Put { entry, path, .. } = op else {
         return Ok(false);
     };
-    let key: Key = path.first().cloned().unwrap_or_else(crate::tree::root_key);
-    match check(entry, pager) {
+    match presence.check(entry) {
         Ok(()) => Ok(false),
         Err(TreeError::MissingPage { .. }) => Ok(true),
-        Err(e) => Err(StoreError::tree(&key, e)),
-    }
-}
-
-fn check(entry: &Entry, pager: &Pager) -> Result<(), TreeError> {
-    use crate::tree::Content;
-    match &entry.node {
-        Node::Text(Content::Page(p)) | Node::Bytes(Content::Page(p)) | Node::ScalarPage(p) => {
-            pager.has(p)
+        Err(e) => {
+            let key = path.first().cloned().unwrap_or_else(crate::tree::root_key);
+            Err(StoreError::tree(&key, e))
         }
-        Node::Text(Content::Chunked(c)) | Node::Bytes(Content::Chunked(c)) => {
-            c.chunks.for_each(pager, &mut |_, e| check(e, pager))
-        }
-        Node::Map(m) | Node::Vector(m) => m.for_each(pager, &mut |_, e| check(e, pager)),
-        _ => Ok(()),
     }
 }

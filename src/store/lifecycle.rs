@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
-use super::commit::{missing_page, read_payload};
+use super::commit::{misses_page, read_payload};
 use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
 use super::pages::PageWrites;
@@ -20,7 +20,7 @@ use crate::backend::embedded::{Access, Embedded};
 use crate::backend::{Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
 use crate::journal::Recovery;
-use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
+use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Presence, Time, TreeError};
 use crate::value::Key;
 
 /// The directory of the journal within an embedded store.
@@ -374,12 +374,13 @@ fn replay(
     let mut last = folded;
     // Records known to be durable when a later one was written must not miss a page.
     let durable = recovery.durable();
+    let mut presence = Presence::new(pager);
     for record in recovery.take_records() {
         let at = || format!("record {} of the journal", record.seq);
         let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
         let replay = read_payload(&record.payload).map_err(malformed)?;
         for op in &replay.ops {
-            if missing_page(op, pager)? {
+            if misses_page(op, &mut presence)? {
                 if record.seq <= durable {
                     return Err(malformed(TreeError::malformed(
                         "a journal record",

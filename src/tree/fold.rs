@@ -7,6 +7,7 @@ use super::error::TreeError;
 use super::map::{Body, Child, Link, Map, Run};
 use super::page::write_run;
 use super::pager::Pager;
+use super::parallel;
 use crate::value::cbor::Writer;
 use crate::value::{Value, cbor};
 
@@ -133,6 +134,27 @@ impl<'a> Folder<'a> {
             len,
             dirs,
         }))
+    }
+
+    /// Writes pages of these bytes, which are prepared by several threads if there are many.
+    pub fn chunks(&mut self, chunks: &[&[u8]]) -> Result<Vec<Arc<PageRef>>, TreeError> {
+        let (pager, birth) = (self.pager, self.birth);
+        let prepare = |bytes: &&[u8]| {
+            let addr = pager.address(bytes);
+            Ok::<_, TreeError>((addr, pager.seal(&addr, birth, bytes)?))
+        };
+        let mut refs = Vec::with_capacity(chunks.len());
+        for (bytes, prepared) in chunks.iter().zip(parallel::map(chunks, prepare)) {
+            let (addr, sealed) = prepared?;
+            self.pages.push((addr, sealed));
+            refs.push(Arc::new(PageRef {
+                addr,
+                birth,
+                len: bytes.len() as u64,
+                dirs: 0,
+            }));
+        }
+        Ok(refs)
     }
 
     fn map(&mut self, map: &Map) -> Result<Map, TreeError> {

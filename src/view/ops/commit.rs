@@ -51,12 +51,16 @@ impl View {
     fn try_commit(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<bool> {
         let pager = self.store.pager();
         let found = self.current(inode, work)?;
-        let Some(buffer) = &work.buffer else {
+        let declared =
+            typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        let Some(buffer) = &mut work.buffer else {
             self.clean(inode, work);
             return Ok(true);
         };
-        let declared =
-            typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        if typing::stays_bytes(buffer.len(), declared) {
+            // Its chunks are pages anyway, and these are made without a copy.
+            buffer.spill(&self.store)?;
+        }
         let infer = self.options.infer && work.pending;
         let typed = typing::typed(buffer, declared, self.options.strict, infer, pager).map_err(
             |e| match e {
