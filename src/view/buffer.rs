@@ -169,13 +169,16 @@ impl Buffer {
             }
             if let Some(Written::Memory(bytes)) = self.written.get_mut(&index) {
                 let to = from + now.len();
-                if bytes.len() < to {
-                    self.unsaved += (to - bytes.len()) as u64;
-                    bytes.resize(to, 0);
+                let before = bytes.len();
+                if before == from {
+                    bytes.extend_from_slice(now);
+                } else {
+                    bytes.resize(before.max(to), 0);
+                    if let Some(place) = bytes.get_mut(from..to) {
+                        place.copy_from_slice(now);
+                    }
                 }
-                if let Some(place) = bytes.get_mut(from..to) {
-                    place.copy_from_slice(now);
-                }
+                self.unsaved += (bytes.len() - before) as u64;
             }
             at += now.len() as u64;
             rest = later;
