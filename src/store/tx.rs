@@ -29,7 +29,7 @@ pub struct Tx<'a> {
     store: &'a Store,
     pub(super) drafts: BTreeMap<Key, Draft>,
     pub(super) ops: Vec<Op>,
-    applier: Applier,
+    pub(super) applier: Applier,
     pub(super) checks: Vec<Box<dyn Fn() -> bool + 'a>>,
     pub(super) published: Vec<Box<dyn FnOnce() + 'a>>,
     /// The state of the records when the transaction began.

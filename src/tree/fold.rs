@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::entry::{Chunked, Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
+use super::live::PageKind;
 use super::map::{Body, Child, Link, Map, Run};
 use super::page::write_run;
 use super::pager::Pager;
@@ -25,6 +26,7 @@ pub struct Folder<'a> {
     pager: &'a Pager,
     birth: u64,
     pages: Vec<(PageAddr, Vec<u8>)>,
+    bytes: u64,
     /// Runs with their page; with the page's length where the run goes into the cache.
     written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
 }
@@ -35,6 +37,8 @@ pub struct Folded<'a> {
     pager: &'a Pager,
     /// Sealed pages to put into the backend before anything that refers to them.
     pub pages: Vec<(PageAddr, Vec<u8>)>,
+    /// Their bytes before sealing, in all.
+    pub bytes: u64,
     written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
 }
 
@@ -58,6 +62,7 @@ impl<'a> Folder<'a> {
             pager,
             birth,
             pages: Vec::new(),
+            bytes: 0,
             written: Vec::new(),
         }
     }
@@ -67,6 +72,7 @@ impl<'a> Folder<'a> {
         Folded {
             pager: self.pager,
             pages: self.pages,
+            bytes: self.bytes,
             written: self.written,
         }
     }
@@ -102,8 +108,7 @@ impl<'a> Folder<'a> {
         if may_be_large {
             let bytes = cbor::encode(value);
             if bytes.len() > INLINE_SCALAR {
-                let len = bytes.len() as u64;
-                return Ok(Node::ScalarPage(self.page(&bytes, len, 0)?));
+                return Ok(Node::ScalarPage(self.page(&bytes)?));
             }
         }
         Ok(Node::Scalar(Arc::clone(value)))
@@ -112,9 +117,7 @@ impl<'a> Folder<'a> {
     /// The same content with everything large in pages.
     pub fn content(&mut self, content: &Content) -> Result<Content, TreeError> {
         Ok(match content {
-            Content::Inline(b) if b.len() > INLINE_CONTENT => {
-                Content::Page(self.page(b, b.len() as u64, 0)?)
-            }
+            Content::Inline(b) if b.len() > INLINE_CONTENT => Content::Page(self.page(b)?),
             Content::Inline(_) | Content::Page(_) => content.clone(),
             Content::Chunked(c) => Content::Chunked(Arc::new(Chunked {
                 len: c.len,
@@ -123,17 +126,24 @@ impl<'a> Folder<'a> {
         })
     }
 
-    /// Writes a page of these bytes.
-    pub fn page(&mut self, bytes: &[u8], len: u64, dirs: u64) -> Result<Arc<PageRef>, TreeError> {
+    /// Writes a page of content.
+    pub fn page(&mut self, bytes: &[u8]) -> Result<Arc<PageRef>, TreeError> {
+        self.write(bytes, PageKind::Content, bytes.len() as u64, 0)
+    }
+
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        kind: PageKind,
+        len: u64,
+        dirs: u64,
+    ) -> Result<Arc<PageRef>, TreeError> {
         let addr = self.pager.address(bytes);
+        let page = Arc::new(PageRef::new(addr, kind, self.birth, len, dirs));
         let sealed = self.pager.seal(&addr, self.birth, bytes)?;
+        self.bytes += bytes.len() as u64;
         self.pages.push((addr, sealed));
-        Ok(Arc::new(PageRef {
-            addr,
-            birth: self.birth,
-            len,
-            dirs,
-        }))
+        Ok(page)
     }
 
     /// Writes pages of these bytes, which are prepared by several threads if there are many.
@@ -146,13 +156,11 @@ impl<'a> Folder<'a> {
         let mut refs = Vec::with_capacity(chunks.len());
         for (bytes, prepared) in chunks.iter().zip(parallel::map(chunks, prepare)) {
             let (addr, sealed) = prepared?;
+            let len = bytes.len() as u64;
+            let page = PageRef::new(addr, PageKind::Content, birth, len, 0);
+            refs.push(Arc::new(page));
+            self.bytes += len;
             self.pages.push((addr, sealed));
-            refs.push(Arc::new(PageRef {
-                addr,
-                birth,
-                len: bytes.len() as u64,
-                dirs: 0,
-            }));
         }
         Ok(refs)
     }
@@ -199,7 +207,7 @@ impl<'a> Folder<'a> {
             return Ok(Link::Mem(Arc::new(compact)));
         }
         let whole = Map(Link::Mem(Arc::clone(run)));
-        let page = self.page(&bytes, whole.len(), whole.dirs())?;
+        let page = self.write(&bytes, PageKind::Run, whole.len(), whole.dirs())?;
         let compact = Arc::new(compact);
         self.written
             .push((Arc::clone(&compact), Arc::clone(&page), bytes.len()));
