@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use super::docs::Slot;
 use super::record::Doc;
 use super::{Store, StoreError, Tx, limits, show_key};
-use crate::tree::{Op, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time};
+use crate::tree::{
+    Op, Pager, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time,
+};
 use crate::value::cbor::{Reader, Writer};
 
 /// The version of a journal record's payload.
