@@ -304,10 +304,16 @@ impl Table {
     pub fn unlink(&self, inode: &Inode) {
         let mut state = self.0.lock();
         let place = inode.place.lock().take();
+        let mut parent = None;
         if let Some(place) = place {
             state.unname(&place, inode.ino);
+            parent = state.inodes.get(&place.parent).cloned();
         }
         drop_if_unused(&mut state, inode);
+        // A directory that is gone itself was kept for what was known in it.
+        if let Some(parent) = parent {
+            drop_if_unused(&mut state, &parent);
+        }
     }
 
     /// What is known at `from` is at `to` now, with this number stored; what was known there has no

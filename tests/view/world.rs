@@ -91,6 +91,32 @@ impl Invalidate for Told {
     }
 }
 
+/// References that the kernel holds, the oldest first: numbers differ each time a sequence runs, and
+/// what a step picks must not.
+#[derive(Debug, Default)]
+struct Refs(Vec<(u64, u64)>);
+
+impl Refs {
+    fn of(&self, ino: u64) -> u64 {
+        let found = self.0.iter().find(|(i, _)| *i == ino);
+        found.map_or(0, |(_, n)| *n)
+    }
+
+    fn add(&mut self, ino: u64) {
+        match self.0.iter_mut().find(|(i, _)| *i == ino) {
+            Some((_, n)) => *n += 1,
+            None => self.0.push((ino, 1)),
+        }
+    }
+
+    fn take(&mut self, ino: u64, n: u64) {
+        if let Some((_, left)) = self.0.iter_mut().find(|(i, _)| *i == ino) {
+            *left -= n;
+        }
+        self.0.retain(|(_, n)| *n > 0);
+    }
+}
+
 /// Names and attributes as a kernel keeps them.
 #[derive(Default)]
 struct Cache {
@@ -106,7 +132,7 @@ pub struct World {
     pub model: Model,
     handles: Vec<Handle>,
     lists: Vec<Listing>,
-    refs: BTreeMap<u64, u64>,
+    refs: Refs,
     told: Told,
     cache: Cache,
     /// Names that the kernel was told are not there.
@@ -188,7 +214,7 @@ impl World {
             model,
             handles: Vec::new(),
             lists: Vec::new(),
-            refs: BTreeMap::new(),
+            refs: Refs::default(),
             told: Told::default(),
             cache: Cache::default(),
             absent: BTreeSet::new(),
@@ -278,7 +304,7 @@ impl World {
         let loose = self.is_loose(id);
         let node = self.model.node(id);
         if let Some(before) = node.ino.filter(|before| *before != ino) {
-            let known = self.refs.get(&before).is_some_and(|n| *n > 0) || node.handles > 0;
+            let known = self.refs.of(before) > 0 || node.handles > 0;
             check(
                 || {
                     format!(
@@ -294,7 +320,7 @@ impl World {
     }
 
     fn counted(&mut self, ino: u64) {
-        *self.refs.entry(ino).or_default() += 1;
+        self.refs.add(ino);
     }
 
     /// The number of a node, as the kernel knows it or finds it.
@@ -303,9 +329,7 @@ impl World {
             return Ok(1);
         }
         let node = self.model.node(id);
-        let known = node
-            .ino
-            .filter(|ino| self.refs.get(ino).is_some_and(|n| *n > 0));
+        let known = node.ino.filter(|ino| self.refs.of(*ino) > 0);
         let Some((dir, name)) = node.place.clone() else {
             return node.ino.ok_or_else(|| "no number".to_owned());
         };
@@ -1164,18 +1188,12 @@ impl World {
                 }
             }
             Step::Forget { ino, all } => {
-                let known: Vec<u64> = self.refs.keys().copied().collect();
-                let Some(ino) = Self::pick(&known, ino) else {
+                let Some((ino, known)) = Self::pick(&self.refs.0, ino) else {
                     return Ok(());
                 };
-                let n = if all { self.refs[&ino] } else { 1 };
+                let n = if all { known } else { 1 };
                 view.forget(ino, n);
-                let left = self.refs[&ino] - n;
-                if left == 0 {
-                    self.refs.remove(&ino);
-                } else {
-                    self.refs.insert(ino, left);
-                }
+                self.refs.take(ino, n);
             }
             Step::Assoc {
                 dir,
@@ -1412,7 +1430,7 @@ impl World {
         self.store = None;
         self.handles.clear();
         self.lists.clear();
-        self.refs.clear();
+        self.refs = Refs::default();
         self.absent.clear();
     }
 
@@ -1469,7 +1487,7 @@ impl World {
             self.model.release(list.id, false);
         }
         self.look_deep()?;
-        for (ino, n) in std::mem::take(&mut self.refs) {
+        for (ino, n) in std::mem::take(&mut self.refs).0 {
             view.forget(ino, n);
         }
         same(|| "what the view still knows".into(), view.known(), [0; 4])?;
