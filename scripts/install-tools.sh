@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building, mounting and testing need on Debian, where this may be done.
 set -eu
-tools="fuse3 attr acl rsync jq vim ed perl python3 tar strace e2fsprogs moreutils util-linux procps sudo gcc libc6-dev"
+tools="fuse3 attr acl rsync jq vim ed perl python3 tar strace e2fsprogs moreutils util-linux mount procps sudo gcc libc6-dev"
 missing=""
 for tool in $tools; do
     dpkg-query -W -f='${Status}' "$tool" 2>/dev/null | grep -q "install ok installed" || missing="$missing $tool"
@@ -17,7 +17,9 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list of words
     apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
 fi
-# udev gives everybody /dev/fuse; in a container nobody has.
-if [ "$(id -u)" = 0 ] && [ -e /dev/fuse ]; then
-    chmod 666 /dev/fuse
+if [ "$(id -u)" = 0 ]; then
+    # udev gives everybody /dev/fuse; in a container nobody has.
+    [ ! -e /dev/fuse ] || chmod 666 /dev/fuse
+    # fusermount3 reads it; an installed system has it, a bare image does not.
+    [ -e /etc/mtab ] || ln -s /proc/self/mounts /etc/mtab
 fi

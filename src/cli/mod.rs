@@ -35,6 +35,7 @@ mod init;
 pub mod log;
 mod ls;
 mod mount;
+mod mount_helper;
 mod mv;
 mod notify;
 mod output;
@@ -100,26 +101,46 @@ enum Verb {
     Version(version::Version),
 }
 
-/// Runs the command that the arguments name and tells on standard error why it failed.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+/// Runs the command that the arguments name, tells on standard error why it failed, and gives the
+/// code to exit with. Called as `mount.kfs` or `mount.fuse.kfs` it is a helper of mount(8).
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let mut arguments = arguments.into_iter().peekable();
+    if !arguments
+        .peek()
+        .is_some_and(|program| mount_helper::is_called(program))
+    {
+        return execute_command(arguments.collect()).code();
+    }
+    let exit = match mount_helper::read(arguments.skip(1), nix::unistd::geteuid().is_root()) {
+        Ok(mount_helper::Call::Mount(arguments)) => execute_command(arguments),
+        Ok(mount_helper::Call::Fake) => Exit::Done,
+        Err(message) => {
+            complain(&message);
+            Exit::Usage
+        }
+    };
+    mount_helper::code(exit)
+}
+
+fn execute_command(arguments: Vec<OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    if let Verb::Mount(mount) = cli.verb {
-        if mount.background {
-            return in_background(mount);
-        }
-        return finish(|out| mount.run(out), cli.json);
+    match cli.verb {
+        Verb::Mount(mount) if mount.background => in_background(mount),
+        verb => finish(|out| run(verb, arguments, out), cli.json),
     }
-    log::start(log::Output::Command);
-    finish(|out| run(cli.verb, out), cli.json)
 }
 
-fn run(verb: Verb, out: &mut Output) -> Result<(), CliError> {
+fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), CliError> {
+    // A mount in the foreground logs elsewhere.
+    if !matches!(verb, Verb::Mount(_)) {
+        log::start(log::Output::Command);
+    }
     match verb {
         Verb::Init(verb) => verb.run(out),
-        Verb::Mount(verb) => verb.run(out),
+        Verb::Mount(verb) => verb.run(arguments, out),
         Verb::Umount(verb) => verb.run(out),
         Verb::Status(verb) => verb.run(out),
         Verb::Ls(verb) => verb.run(out),

@@ -65,15 +65,23 @@ pub struct Mount {
 }
 
 impl Mount {
-    pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
+    /// `arguments` are those that this was read from, the program's name first.
+    pub(super) fn run(
+        self,
+        mut arguments: Vec<OsString>,
+        out: &mut Output,
+    ) -> Result<(), CliError> {
         let daemon = self.daemon()?;
         if self.foreground {
             return self.serve_in_foreground(daemon);
         }
         // Everything that a background process needs is on the command line.
-        let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-        arguments.push(background::ARGUMENT.into());
-        start(arguments)?;
+        let after_verb = arguments
+            .iter()
+            .position(|a| a == "mount")
+            .map_or(1, |at| at + 1);
+        arguments.insert(after_verb, background::ARGUMENT.into());
+        start(arguments.split_off(1))?;
         if out.wants_json() {
             let entry = super::umount::entry_at(&daemon.point)?;
             return super::status::show(super::remote::Remote::of_mount(&entry)?.status(), out);

@@ -22,6 +22,7 @@ mod limits;
 mod location;
 mod pages;
 mod record;
+mod records;
 mod registry;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod op;
 mod page;
 mod pager;
 mod time;
+mod walk;
 
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
@@ -27,3 +28,4 @@ pub use op::{
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 pub use pager::{PATIENCE, Pager, hex, page_key};
 pub use time::Time;
+pub use walk::{PageSet, Reading, Visitor, Walk};

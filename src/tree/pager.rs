@@ -150,7 +150,8 @@ impl Pager {
         }
     }
 
-    fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
+    /// The bytes of a page, verified, from the backend.
+    pub(super) fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
         let key = page_key(&page.addr);
         let blob =
             self.backend

@@ -27,6 +27,7 @@ mod files;
 mod harness;
 mod load;
 mod looking;
+mod mount8;
 mod names;
 mod operations;
 mod program;
