@@ -11,6 +11,7 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+pub mod links;
 mod map;
 mod op;
 mod page;

@@ -49,6 +49,11 @@ pub enum Op {
         /// The attributes.
         attrs: Attrs,
     },
+    /// A document has changed without a change in it: a file that it holds a name of has.
+    Touch {
+        /// The document.
+        path: KeyPath,
+    },
 }
 
 impl Op {
@@ -58,7 +63,8 @@ impl Op {
             Self::Put { path, .. }
             | Self::Take { path, .. }
             | Self::Place { path, .. }
-            | Self::SetAttrs { path, .. } => path,
+            | Self::SetAttrs { path, .. }
+            | Self::Touch { path } => path,
         }
     }
 }
@@ -127,6 +133,10 @@ impl Applier {
                 put(forest, path, entry, *time, pager)
             }
             Op::SetAttrs { path, attrs } => set_attrs(forest, path, attrs, pager),
+            Op::Touch { path } => match path.first() {
+                Some(doc) => forest.document(doc).map(drop),
+                None => Err(TreeError::malformed("an operation", "an empty path")),
+            },
         }
     }
 }
@@ -310,6 +320,11 @@ pub fn write_ops(w: &mut Writer<'_>, ops: &[Op], pager: &Pager) -> Result<(), Tr
                 write_path(w, path);
                 write_attrs(w, attrs);
             }
+            Op::Touch { path } => {
+                w.array(2);
+                w.uint(4);
+                write_path(w, path);
+            }
         }
     }
     Ok(())
@@ -340,6 +355,9 @@ pub fn read_ops(r: &mut Reader<'_>) -> Result<Vec<Op>, TreeError> {
             (3, 3) => Op::SetAttrs {
                 path: read_path(r)?,
                 attrs: read_attrs(r)?,
+            },
+            (4, 2) => Op::Touch {
+                path: read_path(r)?,
             },
             (code, _) => {
                 return Err(TreeError::malformed(
