@@ -102,7 +102,9 @@ impl EntryInfo {
         let stamp = stamp_of(&doc.entry, Time::default());
         let mut info = Self::of_entry(store, key, NameContext::Root, &doc.entry, stamp)?;
         info.record = Some(RecordInfo {
-            kind: Kind::of(&followed(store, key, &doc.entry)?).name().to_owned(),
+            kind: Kind::of(&followed(store, key, &doc.entry)?)
+                .name()
+                .to_owned(),
             last_write: doc.last_write.into(),
             seq: doc.seq,
         });

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::links::Met;
 use super::record::{Doc, KeyedDoc, Kind, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
-use crate::tree::edit::{self, Found};
 use crate::tree::convert::LinkedFiles;
+use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert, links};
 use crate::value::{Key, KeyPath, Value, cbor};
 

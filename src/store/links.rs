@@ -403,9 +403,9 @@ impl Tx<'_> {
             return self.remove(links::place(id), None);
         }
         if after != before
-            && let Some(time) = time
             && let Some(found) = self.linked(id)?
         {
+            let time = time.unwrap_or(self.now);
             let mut attrs = found.entry.attrs();
             attrs.times = Some(Times {
                 ctime: time,

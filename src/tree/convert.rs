@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::content;
-use super::edit::{attrs_for_new_value, stamp_of, times_of};
+use super::edit::{attrs_for_new_value, stamp_of, times_of, vector_len};
 use super::entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Times};
 use super::error::TreeError;
 use super::links;
@@ -186,8 +186,19 @@ pub fn merge(
     let mut map = old_map.clone();
     let mut kept = 0;
     let mut renamed = false;
+    let len = if vector {
+        vector_len(old_map, pager)?
+    } else {
+        0
+    };
+    let last = items.last().map(|(key, _)| key.clone());
     for (key, value) in &items {
         let before = old_map.get(key, pager)?;
+        // A hole that stays nil stays a hole, but not at the end, where it would be none.
+        let inside = key.as_index().is_some_and(|i| i < len) && Some(key) != last.as_ref();
+        if vector && before.is_none() && **value == Value::Nil && inside {
+            continue;
+        }
         kept += u64::from(before.is_some());
         renamed |= before.is_none();
         let after = merge(before.as_ref(), value, now, stamp, pager, linked)?;

@@ -141,7 +141,10 @@ pub fn empty() -> Entry {
 
 /// A name leads to a file that is not there.
 pub fn dangling(id: u64) -> TreeError {
-    TreeError::malformed("a name", format!("it leads to the linked file {id}, which is missing"))
+    TreeError::malformed(
+        "a name",
+        format!("it leads to the linked file {id}, which is missing"),
+    )
 }
 
 /// Every name of a linked file in an entry, as often as it stands there.

@@ -236,7 +236,12 @@ impl Table {
         let known = known.and_then(|ino| state.inodes.get(&ino)).cloned();
         // It may be known from before it had several names.
         let same = |inode: &Arc<Inode>| inode.number() == number && inode.link().is_none();
-        let before = || state.inodes.get(&number).filter(|i| same(i) && i.place().is_some());
+        let before = || {
+            state
+                .inodes
+                .get(&number)
+                .filter(|i| same(i) && i.place().is_some())
+        };
         let inode = match known.or_else(|| before().cloned()) {
             Some(inode) => inode,
             None => {
@@ -471,9 +476,7 @@ impl Table {
         }
         if let Some(inode) = moved.and_then(|ino| state.inodes.get(&ino)).cloned() {
             state.leave(&inode, from);
-            if inode.link().is_none() {
-                inode.set_number(number);
-            }
+            inode.set_number(number);
             state.arrive(&inode, to.clone());
         }
     }
@@ -489,9 +492,8 @@ impl Table {
                 .copied()
         };
         let (ino_a, ino_b) = (at(&state, a), at(&state, b));
-        let inode = |state: &State, ino: Option<Ino>| {
-            ino.and_then(|ino| state.inodes.get(&ino)).cloned()
-        };
+        let inode =
+            |state: &State, ino: Option<Ino>| ino.and_then(|ino| state.inodes.get(&ino)).cloned();
         let (at_a, at_b) = (inode(&state, ino_a), inode(&state, ino_b));
         for (inode, from) in [(&at_a, a), (&at_b, b)] {
             if let Some(inode) = inode {
@@ -500,9 +502,7 @@ impl Table {
         }
         for (inode, to, number) in [(at_a, b, number_a), (at_b, a, number_b)] {
             if let Some(inode) = inode {
-                if inode.link().is_none() {
-                    inode.set_number(number);
-                }
+                inode.set_number(number);
                 state.arrive(&inode, to.clone());
             }
         }

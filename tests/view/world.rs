@@ -293,8 +293,8 @@ impl World {
                 return true;
             }
             match &node.place {
-                Some((dir, _)) => at = *dir,
-                None => return false,
+                Some((dir, _)) if !node.linked => at = *dir,
+                _ => return false,
             }
         }
     }
@@ -375,7 +375,7 @@ impl World {
                 let dirs = children.values().filter(|c| self.model.is_dir(**c)).count();
                 2 + u32::try_from(dirs).unwrap()
             }
-            _ => 1,
+            _ => u32::try_from(self.model.places(id).len()).unwrap(),
         };
         same(|| about("nlink"), attr.nlink, nlink)
     }
@@ -419,19 +419,21 @@ impl World {
         let view = self.view();
         let mut cache = Cache::default();
         let mut numbers = BTreeMap::new();
-        for id in self.model.live() {
-            let attr = match self.model.node(id).place.clone() {
-                None => view.getattr(1, None),
-                Some((dir, name)) => {
-                    let parent = self.model.node(dir).ino.unwrap_or(1);
-                    let attr = view.lookup(&ROOT_USER, parent, name.as_bytes());
-                    if let Ok(attr) = &attr {
-                        self.counted(attr.ino);
-                        cache.names.insert((parent, name), attr.ino);
-                    }
-                    attr
+        // A file may have a name in a directory that comes later.
+        let mut live = self.model.live();
+        live.sort_by_key(|id| !self.model.is_dir(*id));
+        for id in live {
+            let mut attr = view.getattr(1, None);
+            for (dir, name) in self.model.places(id) {
+                let parent = self.model.node(dir).ino.unwrap_or(1);
+                attr = view.lookup(&ROOT_USER, parent, name.as_bytes());
+                if let Ok(attr) = &attr {
+                    self.counted(attr.ino);
+                    self.saw(id, attr.ino)?;
+                    self.check_attr(id, attr)?;
+                    cache.names.insert((parent, name), attr.ino);
                 }
-            };
+            }
             let attr = attr.map_err(|e| format!("looking at {}: {e:?}", self.model.show(id)))?;
             self.saw(id, attr.ino)?;
             self.check_attr(id, &attr)?;
@@ -568,6 +570,10 @@ impl World {
         self.told.0.lock().clear();
         self.act(step)?;
         self.follow_listings();
+        let hasty = std::mem::take(&mut self.model.hasty);
+        if hasty && !self.setting.watchful {
+            self.look(Time::default())?;
+        }
         if self.setting.watchful {
             let before = std::mem::take(&mut self.cache);
             self.look(since)?;
@@ -978,6 +984,22 @@ impl World {
                 let parent = self.ino(dir)?;
                 let real = view.unlink(&ROOT_USER, parent, name.as_bytes());
                 agree(real, self.model.unlink(dir, name))?;
+            }
+            Step::Link {
+                node,
+                dir,
+                name,
+                open,
+            } => {
+                let Some(id) = self.pick_node(node, open) else {
+                    return Ok(());
+                };
+                let dir = self.pick_dir(dir);
+                let name = NAMES[usize::from(name)];
+                let (ino, parent) = (self.ino(id)?, self.ino(dir)?);
+                let real = view.link(&ROOT_USER, ino, parent, name.as_bytes());
+                let model = self.model.link(id, dir, name);
+                self.entered(real, model)?;
             }
             Step::Rmdir { dir, name } => {
                 let dir = self.pick_dir(dir);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::super::attr::ino_of;
 use super::super::buffer::Buffer;
-use super::super::inode::Inode;
+use super::super::inode::{Inode, Place};
 use super::super::typing::{self, TypingError};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure};
@@ -70,12 +71,15 @@ impl View {
             },
         )?;
         let mut attrs = work.written_attrs(&found.entry, found.stamp);
-        if inode.number() != inode.ino {
-            // Another inode had the number of the entry: this one stays what it is known by.
-            attrs.ino = Some(inode.ino);
-        }
         typing::apply(&typed, &mut attrs);
-        let entry = Entry::plain(typed.node).with_attrs(attrs);
+        let mut entry = Entry::plain(typed.node).with_attrs(attrs.clone());
+        let number = |place: Place| ino_of(&entry, place.parent, &place.key, found.stamp);
+        if inode.place().map(number) != Some(inode.ino) {
+            // Another inode had the number of the entry, or its directory became a vector: it stays
+            // what it is known by.
+            attrs.ino = Some(inode.ino);
+            entry.set_attrs(attrs);
+        }
         let committed = self.put_file(inode, work, &entry)?;
         let Some(entry) = committed else {
             return Ok(false);

@@ -450,7 +450,9 @@ impl View {
             // A name that is not committed yet is none of the API's business.
             (None, _) if work.pending => {}
             // Somebody writes under a name that is not committed yet, and the API has made it.
-            (Some(found), _) if work.pending && writers && is_file(&found.entry) => {
+            (Some(found), _)
+                if work.pending && writers && is_file(&found.entry) && found.link.is_none() =>
+            {
                 if let Some(place) = inode.place() {
                     inode.set_number(ino_of(&found.entry, place.parent, &place.key, found.stamp));
                 }
@@ -462,8 +464,16 @@ impl View {
             (Some(found), None) if is_same(inode, &found) => {}
             (Some(found), Some(entry)) if !work.pending && is_same(inode, &found) => {
                 let times = edit::times_of(&found.entry, found.stamp);
-                if times == edit::times_of(entry, work.stamp) {
+                let before = edit::times_of(entry, work.stamp);
+                if times == before {
                     // The API wrote somewhere around it.
+                } else if found.link.is_some() && times.mtime == before.mtime {
+                    // The API gave it a name or took one away; its content is what it was.
+                    let mut entry = entry.clone();
+                    let mut attrs = entry.attrs();
+                    attrs.times = Some(times);
+                    entry.set_attrs(attrs);
+                    work.entry = Some(entry);
                 } else if inode.is_open() && !writers {
                     // Who reads keeps what was opened; the name gets another inode.
                     self.lose(inode, work);

@@ -38,5 +38,4 @@ impl View {
         special::target(&found.entry.node)
             .ok_or_else(|| ViewError::invalid("readlink", "this is no symbolic link"))
     }
-
 }
