@@ -87,6 +87,8 @@ pub struct Node {
     pub more: Vec<(Id, String)>,
     /// It has, or had, several names.
     pub linked: bool,
+    /// The API has written it while it was open: the view finds out when it looks.
+    stale: bool,
     pub handles: u32,
     pub writers: u32,
     /// Its number, once seen.
@@ -114,6 +116,9 @@ pub struct Model {
     before: BTreeMap<Id, File>,
     /// The API has put something where a name was not committed: the view finds out when it looks.
     pub hasty: bool,
+    /// A file is gone that the API has written while it was open: what the handles show depends on
+    /// whether the view has looked in between.
+    pub unsure: bool,
     pub options: Options,
 }
 
@@ -249,6 +254,7 @@ impl Model {
             hints: BTreeMap::new(),
             before: BTreeMap::new(),
             hasty: false,
+            unsure: false,
             options,
         };
         let children = BTreeMap::new();
@@ -273,6 +279,7 @@ impl Model {
             place,
             more: Vec::new(),
             linked: false,
+            stale: false,
             handles: 0,
             writers: 0,
             ino: None,
@@ -510,6 +517,7 @@ impl Model {
             self.changed(id);
             return;
         }
+        self.unsure |= self.node(id).stale && self.node(id).handles > 0;
         if let Kind::File(f) = &mut self.node_mut(id).kind {
             f.pending = false;
         }
@@ -1228,6 +1236,7 @@ impl Model {
             return;
         }
         self.node_mut(id).kind = Kind::File(new);
+        self.node_mut(id).stale = true;
         self.moved(id);
     }
 

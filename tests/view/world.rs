@@ -570,6 +570,9 @@ impl World {
         self.told.0.lock().clear();
         self.act(step)?;
         self.follow_listings();
+        if self.model.unsure && !self.setting.watchful {
+            return Err(String::from(ABANDON));
+        }
         let hasty = std::mem::take(&mut self.model.hasty);
         if hasty && !self.setting.watchful {
             self.look(Time::default())?;
