@@ -32,6 +32,7 @@
 //! | [`backend`] | opaque blobs under addresses; the embedded one keeps its own log in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |
 //! | [`store`] | the public API: transactions, folding, lifecycle; knows no files |
+//! | [`gc`] | which pages nothing reaches any more, and freeing them |
 //! | [`view`] | files and directories: names, rendering, types, inodes, working copies; knows no fuser |
 //! | [`fuse`] | the kernel: one operation is a few lines; error numbers; mounting |
 //! | [`cli`] | the command line and the daemon |
@@ -73,6 +74,7 @@ pub mod backend;
 pub mod cli;
 pub mod codec;
 pub mod fuse;
+pub mod gc;
 pub mod journal;
 pub mod store;
 mod sys;

@@ -27,6 +27,8 @@ mod limited;
 mod listing;
 #[path = "backends/lock.rs"]
 mod lock;
+#[path = "backends/packs.rs"]
+mod packs;
 #[path = "backends/preconditions.rs"]
 mod preconditions;
 #[path = "backends/reopen.rs"]

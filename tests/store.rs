@@ -9,7 +9,10 @@
 
 mod store {
     mod api;
+    mod damage;
+    mod fsck;
     mod limits;
     mod races;
+    mod reclaim;
     mod tree;
 }

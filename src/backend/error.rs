@@ -171,6 +171,16 @@ pub enum BackendError {
         /// The kind of storage.
         backend: &'static str,
     },
+    /// The storage was written in a format that is not known here.
+    #[error("{path}: format {found}, and only {known} is known here", path = path.display())]
+    Format {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format known here.
+        known: u32,
+    },
     /// Something is already where a storage was to be made.
     #[error("{path}: there is something already", path = path.display())]
     Exists {

@@ -13,6 +13,7 @@ use super::error::CliError;
 use super::execute::{execute, status};
 use super::holder::Holder;
 use super::place::Bytes;
+use super::reclaimer::Reclaimer;
 use super::remote::Remote;
 use super::request::{Request, Response};
 use super::signals::StopSignals;
@@ -57,7 +58,9 @@ impl Daemon {
                 path: self.location.to_string(),
                 source,
             })?;
+        let reclaimer = (!store.is_read_only()).then(|| Reclaimer::start(&store));
         let served = self.serve(&store, &view, signals, on_ready);
+        drop(reclaimer);
         view.shutdown();
         drop(view);
         served.and(store.release().map_err(CliError::from))

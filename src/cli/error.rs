@@ -4,6 +4,7 @@ use std::io;
 
 use super::exit::Exit;
 use crate::fuse::{MountError, OptionError};
+use crate::gc::GcError;
 use crate::store::StoreError;
 use crate::value::TextError;
 use crate::view::ViewError;
@@ -77,6 +78,14 @@ pub enum CliError {
         /// What is missing.
         why: String,
     },
+    /// Stored bytes are not what was written.
+    #[error("{what}: {why}")]
+    Damaged {
+        /// Where.
+        what: String,
+        /// How much.
+        why: String,
+    },
     /// Anything else.
     #[error("{what}: {why}")]
     Failed {
@@ -91,6 +100,9 @@ pub enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
+    /// Freeing pages failed.
+    #[error(transparent)]
+    Reclaim(#[from] GcError),
     /// An operation on files of a store failed.
     #[error("{path}: {source}")]
     View {

@@ -3,7 +3,8 @@
 use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
-use super::{blob, cp, files, get, info, ls, mv, put, rm, update};
+use super::{blob, cp, files, gc, get, info, ls, mv, put, rm, update};
+use crate::gc::GcError;
 use crate::store::{Store, StoreError};
 
 /// Does what is asked.
@@ -14,7 +15,8 @@ pub fn execute(holder: &Holder, request: &Request) -> Result<Response, CliError>
     let store = holder.store();
     let done = answer(holder, request);
     done.map_err(|error| match error {
-        CliError::Store(StoreError::ReadOnly) => CliError::Denied {
+        CliError::Store(StoreError::ReadOnly)
+        | CliError::Reclaim(GcError::Store(StoreError::ReadOnly)) => CliError::Denied {
             what: store.location().to_string(),
             why: "open for reading only; to change it, unmount it and mount it without -o ro"
                 .to_owned(),
@@ -45,6 +47,8 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
         Request::Move { from, to, over } => mv::rename(store, from, to, *over),
         Request::Exchange { a, b } => mv::exchange(store, a, b),
         Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
+        Request::Check { id, rate } => holder.checks().go_on(store, *id, *rate),
+        Request::Reclaim => gc::reclaim(store),
         Request::Files(request) => files::answer(holder, request),
     }
 }

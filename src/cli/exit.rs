@@ -8,6 +8,7 @@ use super::error::CliError;
 use crate::backend::BackendError;
 use crate::codec::Check;
 use crate::fuse::MountError;
+use crate::gc::GcError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
@@ -105,8 +106,10 @@ impl Exit {
             CliError::InUse { .. } => Self::InUse,
             CliError::Denied { .. } => Self::Denied,
             CliError::Unsupported { .. } => Self::Unsupported,
+            CliError::Damaged { .. } => Self::Damaged,
             CliError::Failed { .. } => Self::Failed,
             CliError::Store(error) => store(error),
+            CliError::Reclaim(error) => reclaim(error),
             CliError::View { source, .. } => view(source),
             CliError::Mount(error) => mount(error),
             CliError::Io { source, .. } => system(source),
@@ -140,6 +143,14 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::Contention { .. }
         | StoreError::Backlog { .. }
         | StoreError::Update(_) => Exit::Failed,
+    }
+}
+
+fn reclaim(error: &GcError) -> Exit {
+    match error {
+        GcError::Unreadable { source, .. } => tree(source),
+        GcError::Record(error) | GcError::Store(error) => store(error),
+        GcError::Stopped => Exit::Failed,
     }
 }
 
@@ -182,7 +193,7 @@ fn backend(error: &BackendError) -> Exit {
         BackendError::Damage { .. } => Exit::Damaged,
         BackendError::NoSpace { .. } => Exit::NoSpace,
         BackendError::ReadOnly { .. } => Exit::Denied,
-        BackendError::Unsupported { .. } => Exit::Unsupported,
+        BackendError::Unsupported { .. } | BackendError::Format { .. } => Exit::Unsupported,
         BackendError::Io { source, .. } => system(source),
         BackendError::Conflict { .. }
         | BackendError::Deadline { .. }

@@ -9,6 +9,7 @@ mod access;
 pub mod background;
 mod beacon;
 mod blob;
+mod check;
 mod connections;
 mod content;
 mod cp;
@@ -26,6 +27,8 @@ mod export_tree;
 mod file_request;
 mod files;
 pub mod frame;
+mod fsck;
+mod gc;
 mod get;
 mod holder;
 mod import;
@@ -43,6 +46,7 @@ mod place;
 pub mod places;
 mod progress;
 mod put;
+mod reclaimer;
 mod remote;
 mod request;
 mod resolve;
@@ -92,8 +96,10 @@ enum Verb {
     Mv(mv::Mv),
     Rm(rm::Rm),
     Info(info::Info),
+    Gc(gc::Gc),
     Import(import::Import),
     Export(export::Export),
+    Fsck(fsck::Fsck),
     Destroy(destroy::Destroy),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -151,8 +157,10 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Mv(verb) => verb.run(out),
         Verb::Rm(verb) => verb.run(out),
         Verb::Info(verb) => verb.run(out),
+        Verb::Gc(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
+        Verb::Fsck(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),
         Verb::Demo(verb) => verb.run(out),
         Verb::Update(verb) => verb.run(out),

@@ -511,7 +511,7 @@ impl Filesystem for Adaptor {
 
     fn fallocate(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -520,7 +520,7 @@ impl Filesystem for Adaptor {
         reply: ReplyEmpty,
     ) {
         let answer = self.guard.run("fallocate", ino, |view| {
-            view.fallocate(fh.0, offset, length, mode)
+            view.fallocate(&caller(request), fh.0, offset, length, mode)
         });
         answer::empty(answer, reply);
     }

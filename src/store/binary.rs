@@ -171,7 +171,7 @@ impl BlobWriter {
         let mut folder = Folder::new(pager, self.store.last_seq());
         let mut pages = Vec::new();
         for chunk in data.chunks(CHUNK) {
-            pages.push(folder.page(chunk, chunk.len() as u64, 0).map_err(fail)?);
+            pages.push(folder.page(chunk).map_err(fail)?);
         }
         self.store.write_pages(folder.finish())?;
         for (page, chunk) in pages.into_iter().zip(data.chunks(CHUNK)) {

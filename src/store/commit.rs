@@ -118,6 +118,10 @@ impl Store {
             }
             state.next_seq += 1;
             state.records += weight;
+            if let Some(moves) = &mut state.moves {
+                moves.extend(tx.applier.displaced());
+                moves.extend(tx.ops.iter().filter_map(Op::put_with_pages).cloned());
+            }
             room.used();
             inner.last_seq.store(seq, Ordering::Release);
             let slots = tx

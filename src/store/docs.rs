@@ -105,10 +105,9 @@ impl Docs {
         if let Some(doc) = self.clean.get(key) {
             return Ok((doc.seq, Some(doc)));
         }
-        let Some(blob) = self.pager.backend().get(&address, self.pager.deadline())? else {
+        let Some((found, doc)) = record::load(&address, &self.pager)? else {
             return Ok((0, None));
         };
-        let (found, doc) = record::open(&address, &blob.bytes, self.pager.codec())?;
         if found != *key {
             let source = TreeError::malformed("a record", "it belongs to another key");
             return Err(StoreError::Tree {
@@ -131,6 +130,15 @@ impl Docs {
         for slot in slots {
             layers.dirty.insert(record::address(&slot.key), slot);
         }
+    }
+
+    /// The documents of the versions that no record holds yet.
+    pub fn unwritten_docs(&self) -> Vec<KeyedDoc> {
+        let layers = self.layers.read();
+        let slots = layers.folding.values().chain(layers.dirty.values());
+        slots
+            .filter_map(|slot| Some((slot.key.clone(), slot.doc.clone()?)))
+            .collect()
     }
 
     /// Whether everything is in records.
@@ -213,15 +221,13 @@ impl Docs {
             .map(Vec::as_slice)
             .filter(|a| horizon.as_deref().is_none_or(|h| *a <= h) && !unwritten.contains_key(*a))
             .collect();
-        let blobs = self.pager.backend().get_many(&wanted, deadline)?;
         let mut found: BTreeMap<Vec<u8>, KeyedDoc> = BTreeMap::new();
-        for (address, blob) in wanted.iter().zip(blobs) {
+        for address in wanted {
             // A record that went away since it was listed was deleted meanwhile.
-            let Some(blob) = blob else { continue };
-            found.insert(
-                (*address).to_vec(),
-                record::open(address, &blob.bytes, self.pager.codec())?,
-            );
+            let Some(doc) = record::load(address, &self.pager)? else {
+                continue;
+            };
+            found.insert(address.to_vec(), doc);
         }
         for (address, slot) in unwritten {
             if let Some(doc) = slot.doc {

@@ -15,7 +15,9 @@ use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
 use super::pages::PageWrites;
 use super::record::Doc;
-use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key};
+use super::{
+    CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, unfinished,
+};
 use crate::backend::embedded::{Access, Embedded};
 use crate::backend::{Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
@@ -24,7 +26,7 @@ use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
 /// The directory of the journal within an embedded store.
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";
 /// Bytes of decoded pages and documents kept, unless told otherwise.
 const CACHE: u64 = 32 << 20;
 
@@ -112,14 +114,10 @@ impl Store {
                 (backend, Some(guard), *id)
             }
             Location::Embedded(dir) => {
-                if Embedded::exists(dir)? {
-                    return Err(StoreError::Exists {
-                        location: location.to_string(),
-                    });
-                }
-                refuse_other_content(dir, location)?;
-                let backend =
-                    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))?;
+                let backend = match unfinished::blank(dir)? {
+                    Some(backend) => backend,
+                    None => create_embedded(dir, location)?,
+                };
                 (
                     Arc::new(backend),
                     None,
@@ -253,6 +251,26 @@ impl Store {
         done
     }
 
+    /// A store without a journal over a backend, that folds when it is told to and keeps nothing
+    /// in caches.
+    #[cfg(test)]
+    pub(crate) fn over(backend: Arc<dyn Backend>, id: Uuid) -> Result<Self, StoreError> {
+        let header = Header {
+            id,
+            created: Time::now(),
+            compressor: Compressor::None,
+            folded: 0,
+            clock: Time::now(),
+        };
+        let options = ConnectOptions {
+            cache: Some(0),
+            ..ConnectOptions::default()
+        };
+        let store = Self::start(&Location::Memory(id), backend, None, &header, &options)?;
+        store.stop_folding();
+        Ok(store)
+    }
+
     pub(super) fn start(
         location: &Location,
         backend: Arc<dyn Backend>,
@@ -300,6 +318,7 @@ impl Store {
             commit: Mutex::new(CommitState {
                 next_seq: last + 1,
                 records: replayed,
+                moves: None,
             }),
             last_seq: AtomicU64::new(last),
             pages: PageWrites::default(),
@@ -307,6 +326,7 @@ impl Store {
             fold_wanted: Condvar::new(),
             fold_done: Condvar::new(),
             fold_turn: Mutex::new(()),
+            round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
             links: AtomicBool::new(links),
             released: AtomicBool::new(false),
@@ -369,7 +389,7 @@ impl Forest for ReplayForest<'_> {
 }
 
 /// Applies the records that no fold has seen and gives the last one that counts.
-fn replay(
+pub(super) fn replay(
     recovery: &mut Recovery,
     folded: u64,
     docs: &Docs,
@@ -436,7 +456,7 @@ fn replay(
     Ok(last)
 }
 
-fn in_use(location: &Location, e: BackendError) -> StoreError {
+pub(super) fn in_use(location: &Location, e: BackendError) -> StoreError {
     match e {
         BackendError::LockHeld { pid, .. } => StoreError::InUse {
             location: location.to_string(),
@@ -450,7 +470,7 @@ fn in_use(location: &Location, e: BackendError) -> StoreError {
     }
 }
 
-fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
+pub(super) fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
     let location = location.to_string();
     match std::fs::symlink_metadata(dir) {
         Ok(m) if m.is_dir() => {
@@ -474,6 +494,18 @@ fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
             source,
         },
     }
+}
+
+fn create_embedded(dir: &Path, location: &Location) -> Result<Embedded, StoreError> {
+    if Embedded::exists(dir)? {
+        return Err(StoreError::Exists {
+            location: location.to_string(),
+        });
+    }
+    if !unfinished::is_rest(dir) {
+        refuse_other_content(dir, location)?;
+    }
+    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))
 }
 
 fn refuse_other_content(dir: &Path, location: &Location) -> Result<(), StoreError> {

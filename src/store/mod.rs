@@ -11,6 +11,7 @@
 
 mod api;
 mod binary;
+mod check;
 mod clock;
 mod commit;
 mod docs;
@@ -25,9 +26,11 @@ mod pages;
 mod record;
 mod records;
 mod registry;
+mod round;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod unfinished;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,16 +40,18 @@ use uuid::Uuid;
 
 pub use api::{Change, Keys};
 pub use binary::{BlobReader, BlobWriter};
+pub use check::{Finding, Report, Watcher, check};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
 pub use location::Location;
 pub use record::{Doc, KeyedDoc, Kind, Meta};
+pub use round::Round;
 pub use tx::Tx;
 
 use crate::codec::Compressor;
 use crate::journal::Journal;
-use crate::tree::{Op, Pager, Time};
+use crate::tree::{Entry, Op, Pager, Time};
 use crate::value::{Key, edn};
 
 /// A connected store.
@@ -79,6 +84,8 @@ struct Inner {
     fold_done: Condvar,
     /// One fold at a time.
     fold_turn: Mutex<()>,
+    /// One round of freeing at a time.
+    round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
     /// Whether there may be linked files. Set with the commit of the first one.
     links: AtomicBool,
@@ -94,6 +101,9 @@ struct CommitState {
     next_seq: u64,
     /// What the records of the versions committed since the last fold began may take.
     records: u64,
+    /// During a [`Round`]: what commits have put, taken away and put something else in the place
+    /// of, as far as it may have pages.
+    moves: Option<Vec<Entry>>,
 }
 
 /// Hears of every write in the order of the journal, when it is visible and before the next one.

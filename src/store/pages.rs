@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::{Store, StoreError};
 use crate::backend::{Batch, Precondition};
-use crate::tree::{Folded, page_key};
+use crate::tree::{Folded, PageSet, page_key};
 
 /// Pages go to the backend in batches of about that many bytes.
 const BATCH: usize = 1 << 20;
@@ -19,6 +19,11 @@ pub(super) struct PageWrites {
     /// How many of them are known to be durable. Locked while they become so: who comes meanwhile
     /// waits, for its pages may be among them.
     synced: Mutex<u64>,
+    /// Bytes of pages written since the last round of freeing, before compression.
+    pub(super) since_round: AtomicU64,
+    /// During a round: the pages written since it began. Who writes a page enters it here first;
+    /// who frees one looks here, and holds the lock until it is gone.
+    pub(super) of_round: Mutex<Option<PageSet>>,
 }
 
 impl Store {
@@ -28,6 +33,14 @@ impl Store {
     /// Those of the backend; some of the pages may be there then, and nothing refers to them.
     pub fn write_pages(&self, mut folded: Folded<'_>) -> Result<(), StoreError> {
         let pager = &self.inner.pager;
+        let pages = &self.inner.pages;
+        pages.since_round.fetch_add(folded.bytes, Ordering::Relaxed);
+        if let Some(written) = &mut *pages.of_round.lock() {
+            folded
+                .pages
+                .iter()
+                .for_each(|(addr, _)| written.insert(addr));
+        }
         let mut batch = Batch::new();
         for (addr, bytes) in std::mem::take(&mut folded.pages) {
             batch.put(page_key(&addr), bytes, Precondition::Any);
@@ -40,7 +53,7 @@ impl Store {
         if !batch.is_empty() {
             pager.backend().apply(batch, pager.deadline())?;
         }
-        self.inner.pages.written.fetch_add(1, Ordering::AcqRel);
+        pages.written.fetch_add(1, Ordering::AcqRel);
         folded.done();
         Ok(())
     }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::{StoreError, show_key};
 use crate::codec::Codec;
 use crate::tree::{
-    Content, Entry, Node, Pager, Time, TreeError, read_attrs, read_entry, read_time, write_attrs,
-    write_entry, write_time,
+    Content, Entry, Node, Pager, Time, TreeError, live, read_attrs, read_entry, read_time,
+    write_attrs, write_entry, write_time,
 };
 use crate::value::Key;
 use crate::value::cbor::{Reader, Writer};
@@ -140,8 +140,23 @@ pub fn seal(key: &Key, doc: &Doc, codec: &Codec, pager: &Pager) -> Result<Vec<u8
         })
 }
 
+/// The record at an address; `None` if there is none.
+pub fn load(address: &[u8], pager: &Pager) -> Result<Option<KeyedDoc>, StoreError> {
+    loop {
+        let looks = live::looks();
+        let Some(blob) = pager.backend().get(address, pager.deadline())? else {
+            return Ok(None);
+        };
+        let read = open(address, &blob.bytes, pager.codec())?;
+        // What was looked for in memory meanwhile was not seen here, and may be freed.
+        if live::looks() == looks {
+            return Ok(Some(read));
+        }
+    }
+}
+
 /// Reads the blob at an address.
-pub fn open(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>), StoreError> {
+fn open(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>), StoreError> {
     let name = || {
         let key = address.get(LIVE.len()..).unwrap_or_default();
         Key::from_bytes(key).map_or_else(|_| crate::tree::hex(key), |k| show_key(&k))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::live::{self, PageKind};
 use super::map::Map;
 use super::time::Time;
 use crate::value::Value;
@@ -60,17 +61,38 @@ pub struct Chunked {
 /// Bytes per chunk of a long content.
 pub const CHUNK: usize = 64 * 1024;
 
-/// Where a page is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a page is. While it lives the page is not freed (see [`live`]).
+#[derive(Debug, PartialEq, Eq)]
 pub struct PageRef {
     /// Keyed BLAKE3 of the page's bytes.
     pub addr: PageAddr,
+    kind: PageKind,
     /// The sequence number of the fold that wrote it.
     pub birth: u64,
     /// For content: bytes. For a run of a map: entries below.
     pub len: u64,
     /// For a run of a map: how many of the entries are directories.
     pub dirs: u64,
+}
+
+impl PageRef {
+    /// A reference with these fields.
+    pub fn new(addr: PageAddr, kind: PageKind, birth: u64, len: u64, dirs: u64) -> Self {
+        live::add(addr, kind);
+        Self {
+            addr,
+            kind,
+            birth,
+            len,
+            dirs,
+        }
+    }
+}
+
+impl Drop for PageRef {
+    fn drop(&mut self) {
+        live::remove(self.addr, self.kind);
+    }
 }
 
 /// Keyed BLAKE3 of a page.

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::entry::{Chunked, Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
+use super::live::PageKind;
 use super::map::{Body, Child, Link, Map, Run};
 use super::page::write_run;
 use super::pager::Pager;
@@ -24,6 +25,7 @@ pub struct Folder<'a> {
     pager: &'a Pager,
     birth: u64,
     pages: Vec<(PageAddr, Vec<u8>)>,
+    bytes: u64,
     /// Runs with their page; with the page's length where the run goes into the cache.
     written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
 }
@@ -34,6 +36,8 @@ pub struct Folded<'a> {
     pager: &'a Pager,
     /// Sealed pages to put into the backend before anything that refers to them.
     pub pages: Vec<(PageAddr, Vec<u8>)>,
+    /// Their bytes before sealing, in all.
+    pub bytes: u64,
     written: Vec<(Arc<Run>, Arc<PageRef>, usize)>,
 }
 
@@ -57,6 +61,7 @@ impl<'a> Folder<'a> {
             pager,
             birth,
             pages: Vec::new(),
+            bytes: 0,
             written: Vec::new(),
         }
     }
@@ -66,6 +71,7 @@ impl<'a> Folder<'a> {
         Folded {
             pager: self.pager,
             pages: self.pages,
+            bytes: self.bytes,
             written: self.written,
         }
     }
@@ -101,8 +107,7 @@ impl<'a> Folder<'a> {
         if may_be_large {
             let bytes = cbor::encode(value);
             if bytes.len() > INLINE_SCALAR {
-                let len = bytes.len() as u64;
-                return Ok(Node::ScalarPage(self.page(&bytes, len, 0)?));
+                return Ok(Node::ScalarPage(self.page(&bytes)?));
             }
         }
         Ok(Node::Scalar(Arc::clone(value)))
@@ -111,9 +116,7 @@ impl<'a> Folder<'a> {
     /// The same content with everything large in pages.
     pub fn content(&mut self, content: &Content) -> Result<Content, TreeError> {
         Ok(match content {
-            Content::Inline(b) if b.len() > INLINE_CONTENT => {
-                Content::Page(self.page(b, b.len() as u64, 0)?)
-            }
+            Content::Inline(b) if b.len() > INLINE_CONTENT => Content::Page(self.page(b)?),
             Content::Inline(_) | Content::Page(_) => content.clone(),
             Content::Chunked(c) => Content::Chunked(Arc::new(Chunked {
                 len: c.len,
@@ -122,17 +125,24 @@ impl<'a> Folder<'a> {
         })
     }
 
-    /// Writes a page of these bytes.
-    pub fn page(&mut self, bytes: &[u8], len: u64, dirs: u64) -> Result<Arc<PageRef>, TreeError> {
+    /// Writes a page of content.
+    pub fn page(&mut self, bytes: &[u8]) -> Result<Arc<PageRef>, TreeError> {
+        self.write(bytes, PageKind::Content, bytes.len() as u64, 0)
+    }
+
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        kind: PageKind,
+        len: u64,
+        dirs: u64,
+    ) -> Result<Arc<PageRef>, TreeError> {
         let addr = self.pager.address(bytes);
+        let page = Arc::new(PageRef::new(addr, kind, self.birth, len, dirs));
         let sealed = self.pager.seal(&addr, self.birth, bytes)?;
+        self.bytes += bytes.len() as u64;
         self.pages.push((addr, sealed));
-        Ok(Arc::new(PageRef {
-            addr,
-            birth: self.birth,
-            len,
-            dirs,
-        }))
+        Ok(page)
     }
 
     fn map(&mut self, map: &Map) -> Result<Map, TreeError> {
@@ -177,7 +187,7 @@ impl<'a> Folder<'a> {
             return Ok(Link::Mem(Arc::new(compact)));
         }
         let whole = Map(Link::Mem(Arc::clone(run)));
-        let page = self.page(&bytes, whole.len(), whole.dirs())?;
+        let page = self.write(&bytes, PageKind::Run, whole.len(), whole.dirs())?;
         let compact = Arc::new(compact);
         self.written
             .push((Arc::clone(&compact), Arc::clone(&page), bytes.len()));

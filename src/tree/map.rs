@@ -90,9 +90,9 @@ impl Run {
     }
 
     /// A run that stands in a page.
-    pub(super) fn clean(body: Body, page: &PageRef) -> Arc<Self> {
+    pub(super) fn clean(body: Body, page: &Arc<PageRef>) -> Arc<Self> {
         Arc::new(Self {
-            saved: OnceLock::from(Arc::new(page.clone())),
+            saved: OnceLock::from(Arc::clone(page)),
             body,
         })
     }

@@ -7,11 +7,13 @@
 
 pub mod content;
 pub mod convert;
+mod cut;
 pub mod edit;
 mod entry;
 mod error;
 mod fold;
 pub mod links;
+pub mod live;
 mod map;
 mod op;
 mod page;
@@ -19,6 +21,7 @@ mod pager;
 mod time;
 mod walk;
 
+pub use cut::{Cut, is_silence};
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
 pub use fold::{Folded, Folder};

@@ -9,6 +9,7 @@ use super::error::TreeError;
 use super::page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 use super::pager::Pager;
 use super::time::Time;
+use super::walk::may_have_pages;
 use crate::value::cbor::{Reader, Writer};
 use crate::value::{Key, KeyPath, Value};
 
@@ -67,6 +68,14 @@ impl Op {
             | Self::Touch { path } => path,
         }
     }
+
+    /// What the step puts, if there may be pages in it.
+    pub fn put_with_pages(&self) -> Option<&Entry> {
+        match self {
+            Self::Put { entry, .. } if may_have_pages(entry) => Some(entry),
+            _ => None,
+        }
+    }
 }
 
 /// The documents that operations change.
@@ -95,12 +104,18 @@ pub fn is_hidden(key: &Key) -> bool {
 #[derive(Debug, Default)]
 pub struct Applier {
     taken: Vec<Option<Entry>>,
+    displaced: Vec<Entry>,
 }
 
 impl Applier {
     /// The entry that a `Take` took out and no `Place` has placed yet.
     pub fn taken(&self, index: u64) -> Option<&Entry> {
         self.taken.get(usize::try_from(index).ok()?)?.as_ref()
+    }
+
+    /// What the steps took away or put something else in the place of, as far as it may have pages.
+    pub fn displaced(&mut self) -> std::vec::Drain<'_, Entry> {
+        self.displaced.drain(..)
     }
 
     /// Applies the next step.
@@ -111,9 +126,16 @@ impl Applier {
         pager: &Pager,
     ) -> Result<(), TreeError> {
         match op {
-            Op::Put { path, entry, time } => put(forest, path, entry.clone(), *time, pager),
+            Op::Put { path, entry, time } => {
+                let old = put(forest, path, entry.clone(), *time, pager)?;
+                self.displaced.extend(old.filter(may_have_pages));
+                Ok(())
+            }
             Op::Take { path, time } => {
                 let entry = take(forest, path, *time, pager)?;
+                if may_have_pages(&entry) {
+                    self.displaced.push(entry.clone());
+                }
                 self.taken.push(Some(entry));
                 Ok(())
             }
@@ -130,7 +152,9 @@ impl Applier {
                 let mut entry = slot
                     .ok_or_else(|| TreeError::malformed("a journal record", "nothing to place"))?;
                 entry.set_attrs(attrs.clone());
-                put(forest, path, entry, *time, pager)
+                let old = put(forest, path, entry, *time, pager)?;
+                self.displaced.extend(old.filter(may_have_pages));
+                Ok(())
             }
             Op::SetAttrs { path, attrs } => set_attrs(forest, path, attrs, pager),
             Op::Touch { path } => match path.first() {
@@ -141,13 +165,14 @@ impl Applier {
     }
 }
 
+/// Gives the entry that stood there.
 fn put(
     forest: &mut dyn Forest,
     path: &[Key],
     entry: Entry,
     time: Option<Time>,
     pager: &Pager,
-) -> Result<(), TreeError> {
+) -> Result<Option<Entry>, TreeError> {
     let Some((doc, rest)) = path.split_first() else {
         return Err(TreeError::malformed("an operation", "an empty path"));
     };
@@ -155,12 +180,9 @@ fn put(
         None => {
             let new = entry.is_dir();
             let old = forest.document(doc)?.replace(entry);
-            touch_root(
-                forest,
-                time,
-                doc,
-                i64::from(new) - i64::from(old.is_some_and(|o| o.is_dir())),
-            )
+            let was = old.as_ref().is_some_and(Entry::is_dir);
+            touch_root(forest, time, doc, i64::from(new) - i64::from(was))?;
+            Ok(old)
         }
         Some((key, above)) => {
             let root = forest
@@ -168,11 +190,12 @@ fn put(
                 .as_mut()
                 .ok_or(TreeError::NotFound { depth: 0 })?;
             let mut entry = Some(entry);
+            let mut old = None;
             change(root, above, pager, &mut |parent, stamp| {
                 let Some(entry) = entry.take() else {
                     return Ok(());
                 };
-                match &mut parent.node {
+                old = match &mut parent.node {
                     Node::Map(map) | Node::Vector(map) => map.insert(key, entry, pager)?,
                     _ => return Err(TreeError::ThroughScalar { depth: above.len() }),
                 };
@@ -180,7 +203,8 @@ fn put(
                     touch(parent, stamp, time);
                 }
                 Ok(())
-            })
+            })?;
+            Ok(old)
         }
     }
 }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use super::entry::{Attrs, Chunked, Content, Entry, Node, Owner, PageRef, Times};
 use super::error::TreeError;
+use super::live::PageKind;
 use super::map::{Body, Child, Link, Map, Run};
 use super::pager::Pager;
 use super::time::Time;
@@ -319,7 +320,7 @@ pub fn read_attrs(r: &mut Reader<'_>) -> Result<Attrs, TreeError> {
     Ok(a)
 }
 
-fn read_ref(r: &mut Reader<'_>) -> Result<Arc<PageRef>, TreeError> {
+fn read_ref(r: &mut Reader<'_>, kind: PageKind) -> Result<Arc<PageRef>, TreeError> {
     if r.array()? != 4 {
         return Err(TreeError::malformed("a page reference", "not four fields"));
     }
@@ -327,12 +328,8 @@ fn read_ref(r: &mut Reader<'_>) -> Result<Arc<PageRef>, TreeError> {
         .bytes()?
         .try_into()
         .map_err(|e| TreeError::malformed("a page reference", e))?;
-    Ok(Arc::new(PageRef {
-        addr,
-        birth: r.uint()?,
-        len: r.uint()?,
-        dirs: r.uint()?,
-    }))
+    let (birth, len, dirs) = (r.uint()?, r.uint()?, r.uint()?);
+    Ok(Arc::new(PageRef::new(addr, kind, birth, len, dirs)))
 }
 
 /// Reads an entry.
@@ -359,11 +356,11 @@ fn read_entry_at(r: &mut Reader<'_>, depth: usize) -> Result<Entry, TreeError> {
         2 => Node::Bytes(Content::Inline(Arc::from(r.bytes()?))),
         3 => Node::Map(read_items(r, depth)?),
         4 => Node::Vector(read_items(r, depth)?),
-        5 => Node::Text(Content::Page(read_ref(r)?)),
-        6 => Node::Bytes(Content::Page(read_ref(r)?)),
-        7 => Node::ScalarPage(read_ref(r)?),
-        8 => Node::Map(Map(Link::Page(read_ref(r)?))),
-        9 => Node::Vector(Map(Link::Page(read_ref(r)?))),
+        5 => Node::Text(Content::Page(read_ref(r, PageKind::Content)?)),
+        6 => Node::Bytes(Content::Page(read_ref(r, PageKind::Content)?)),
+        7 => Node::ScalarPage(read_ref(r, PageKind::Content)?),
+        8 => Node::Map(Map(Link::Page(read_ref(r, PageKind::Run)?))),
+        9 => Node::Vector(Map(Link::Page(read_ref(r, PageKind::Run)?))),
         10 => Node::Text(read_chunked(r, depth)?),
         11 => Node::Bytes(read_chunked(r, depth)?),
         12 => Node::Ref(r.uint()?),
@@ -434,7 +431,7 @@ pub fn read_run(bytes: &[u8]) -> Result<Body, TreeError> {
         let mut children: Vec<Child> = Vec::with_capacity((n / 2).min(1024));
         for _ in 0..n / 2 {
             let first = read_key(&mut r)?;
-            let page = read_ref(&mut r)?;
+            let page = read_ref(&mut r, PageKind::Run)?;
             if children.last().is_some_and(|c| c.first >= first) {
                 return Err(TreeError::malformed("a branch", "keys out of order"));
             }

@@ -104,7 +104,7 @@ impl Pager {
     }
 
     /// The run in a page.
-    pub fn run(&self, page: &PageRef) -> Result<Arc<Run>, TreeError> {
+    pub fn run(&self, page: &Arc<PageRef>) -> Result<Arc<Run>, TreeError> {
         if let Some(Cached::Run(run, _)) = self.runs.get(&page.addr) {
             return Ok(run);
         }
@@ -118,6 +118,11 @@ impl Pager {
     pub fn keep(&self, addr: PageAddr, run: &Arc<Run>, bytes: usize) {
         let weight = u32::try_from(bytes.saturating_mul(DECODED_FACTOR) + 256).unwrap_or(u32::MAX);
         self.runs.insert(addr, Cached::Run(Arc::clone(run), weight));
+    }
+
+    /// Forgets the cached pages of which `keep` is false.
+    pub fn retain(&self, keep: impl Fn(&PageAddr) -> bool) {
+        self.runs.retain(|addr, _| keep(addr));
     }
 
     /// The bytes of a content page.

@@ -294,10 +294,7 @@ impl Buffer {
             if let Written::Memory(bytes) = w
                 && !bytes.is_empty()
             {
-                spilled.push((
-                    *index,
-                    folder.page(bytes, bytes.len() as u64, 0).map_err(fail)?,
-                ));
+                spilled.push((*index, folder.page(bytes).map_err(fail)?));
             }
         }
         store.write_pages(folder.finish())?;

@@ -189,10 +189,19 @@ fn a_flipped_bit_in_the_tables_is_noticed() {
             .iter()
             .any(|file| file.to_str().unwrap().contains(part))
     };
-    assert!(has("tables/") && has("blobs/"), "{:?}", closed.files());
-    let counts = flip_bits(&closed, 12);
+    assert!(has("tables/"), "{:?}", closed.files());
+    let counts = flip_bits(&closed, 36);
     assert!(counts[&Outcome::RefusedToOpen] > 30, "{counts:?}");
     assert!(counts[&Outcome::RefusedToRead] > 5, "{counts:?}");
+}
+
+#[test]
+fn a_flipped_bit_in_a_pack_is_noticed() {
+    let closed = Closed::new(80, 30_000);
+    let packed = |file: &PathBuf| file.extension().is_some_and(|is| is == "pack");
+    assert!(closed.files().iter().any(packed), "{:?}", closed.files());
+    let counts = flip_bits(&closed, 60);
+    assert!(counts[&Outcome::RefusedToRead] > 20, "{counts:?}");
 }
 
 #[test]

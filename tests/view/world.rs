@@ -882,8 +882,13 @@ impl World {
                     libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
                     libc::FALLOC_FL_ZERO_RANGE,
                 ];
-                let done =
-                    view.fallocate(fh, u64::from(at), u64::from(len), modes[usize::from(mode)]);
+                let done = view.fallocate(
+                    &ROOT_USER,
+                    fh,
+                    u64::from(at),
+                    u64::from(len),
+                    modes[usize::from(mode)],
+                );
                 let (at, end) = (
                     usize::try_from(at).unwrap(),
                     usize::try_from(at + len).unwrap(),
@@ -891,12 +896,10 @@ impl World {
                 let size = self.model.file(id).unwrap().bytes.len();
                 let wanted = if mode % 3 == 0 { size.max(end) } else { size };
                 let zeros = vec![0; end.min(size).saturating_sub(at)];
-                if mode >= 2 || wanted > size {
-                    let data = if mode >= 2 { zeros } else { Vec::new() };
-                    let at = if data.is_empty() { 0 } else { at };
-                    self.model.write(id, at, &data, false);
-                    self.model.grow(id, wanted);
-                }
+                let data = if mode >= 2 { zeros } else { Vec::new() };
+                let at = if data.is_empty() { 0 } else { at };
+                self.model.write(id, at, &data, false);
+                self.model.grow(id, wanted);
                 same(|| "allocated".into(), done.map_err(|e| fail(&e)), Ok(()))?;
             }
             Step::Read { handle } => {

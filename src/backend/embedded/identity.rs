@@ -2,7 +2,7 @@
 //! storage is whole.
 //!
 //! ```text
-//! kfs engine 1
+//! kfs engine 3
 //! 6f1c0a52-…         the UUID that the log is bound to
 //! 0123456789abcdef…  BLAKE3 of the two lines above, 32 hex digits
 //! ```
@@ -18,7 +18,9 @@ use crate::backend::{BackendError, Operation, Result};
 /// Its name in the engine's directory.
 const IDENTITY_FILE: &str = "identity";
 
-const FORMAT: &str = "kfs engine 1";
+/// What every format begins with, before its number.
+const FORMAT: &str = "kfs engine ";
+const NUMBER: u32 = 3;
 
 /// Whether `dir` has one. That it cannot be looked at, as without permission, says neither.
 pub fn exists(dir: &Path) -> io::Result<bool> {
@@ -35,8 +37,10 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
 pub fn create(dir: &Path, id: Uuid) -> io::Result<()> {
     let temporary = dir.join("identity.new");
     let mut file = File::create(&temporary)?;
-    file.write_all(text(id).as_bytes())?;
+    file.write_all(text(NUMBER, id).as_bytes())?;
     file.sync_all()?;
+    // What is whole once the identity is there must be durable before.
+    File::open(dir)?.sync_all()?;
     fs::rename(&temporary, dir.join(IDENTITY_FILE))?;
     File::open(dir)?.sync_all()
 }
@@ -61,14 +65,26 @@ pub fn read(dir: &Path) -> Result<Uuid> {
             let line = str::from_utf8(line).ok()?;
             Uuid::parse_str(line).ok()
         });
-    match id {
-        Some(id) if content == text(id).as_bytes() => Ok(id),
-        _ => Err(damage(format!("it is not what \"{FORMAT}\" writes"))),
+    let number = str::from_utf8(&content)
+        .ok()
+        .and_then(|text| text.lines().next()?.strip_prefix(FORMAT)?.parse().ok());
+    match (id, number) {
+        (Some(id), Some(NUMBER)) if content == text(NUMBER, id).as_bytes() => Ok(id),
+        (Some(id), Some(number)) if content == text(number, id).as_bytes() => {
+            Err(BackendError::Format {
+                path,
+                found: number,
+                known: NUMBER,
+            })
+        }
+        _ => Err(damage(format!(
+            "it is not what \"{FORMAT}{NUMBER}\" writes"
+        ))),
     }
 }
 
-fn text(id: Uuid) -> String {
-    let lines = format!("{FORMAT}\n{id}\n");
+fn text(number: u32, id: Uuid) -> String {
+    let lines = format!("{FORMAT}{number}\n{id}\n");
     let hash = blake3::hash(lines.as_bytes()).to_hex();
     let check: String = hash.chars().take(32).collect();
     format!("{lines}{check}\n")

@@ -4,16 +4,20 @@
 //! DIR/kfs.lock          held (flock) by the process that has the store open, with its number
 //! DIR/engine/identity   what this is, written last
 //! DIR/engine/log/       every write until it is in a table: a journal
-//! DIR/engine/tree/      the tables, and large blobs beside them (lsm-tree)
+//! DIR/engine/packs/     large blobs, each written once: see [`pack`]
+//! DIR/engine/tree/      the tables (lsm-tree)
 //! ```
 //!
 //! A write is appended to the log (one write(2), so it survives the process) and put into the
 //! memtable; [`sync`](super::Backend::sync) syncs the log. When the memtable has grown to 8 MiB it becomes a
 //! table, in the background, and that part of the log is removed. Opening reads the log again.
+//! Of a blob of 8 KiB or more the log and the tables have only a pointer into a pack file, where it
+//! is appended before.
 //!
 //! Everything on disk is checked before it is believed: the log by the journal's rules, the
-//! engine's blocks by its checksums, its manifest here before the engine sees it. No call waits in
-//! the engine without a deadline, and none panics.
+//! engine's blocks by its checksums, its manifest here before the engine sees it, a blob in a pack
+//! by its pointer (a part of one, read by [`get_range`](super::Backend::get_range), is not). No call
+//! waits in the engine without a deadline, and none panics.
 //!
 //! # Why this engine
 //!
@@ -47,12 +51,14 @@
 //! later write is gone without a word, and believes its manifest. A checksum in each blob would
 //! show the other content, but nothing above would notice the missing blobs.
 
+mod check;
 mod failure;
 mod identity;
 mod leftovers;
 mod lock;
 mod manifest;
 mod ops;
+mod pack;
 mod record;
 mod tree;
 mod worker;
@@ -68,8 +74,11 @@ use uuid::Uuid;
 
 use super::{BackendError, Operation, Result};
 use crate::journal::{Journal, JournalRecord, Recovery};
+pub use check::verify_closed;
 use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
+use pack::{Change, Packs};
+use record::Write;
 use tree::Tree;
 use worker::Workers;
 
@@ -79,6 +88,7 @@ const NAME: &str = "embedded";
 const ENGINE_DIR: &str = "engine";
 const LOG_DIR: &str = "log";
 const TREE_DIR: &str = "tree";
+const PACK_DIR: &str = "packs";
 
 /// A memtable of this size becomes a table.
 const MEMTABLE: u64 = 8 * 1024 * 1024;
@@ -95,7 +105,10 @@ pub enum Access {
 /// The embedded storage. Closed, and the lock released, when dropped.
 #[derive(Debug)]
 pub struct Embedded {
+    dir: PathBuf,
+    id: Uuid,
     tree: Arc<Tree>,
+    packs: Arc<Packs>,
     /// `None` if it is open for reading only.
     writing: Option<Writing>,
     /// Released after everything above is gone.
@@ -158,12 +171,14 @@ impl Embedded {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        // With a lock in the directory, what else a power loss leaves of this is known for what it is.
+        sync_dir(dir).map_err(failed)?;
         fs::create_dir(&engine).map_err(failed)?;
         let tree = Tree::create(&engine.join(TREE_DIR))?;
         let id = Uuid::new_v4();
         identity::create(&engine, id).map_err(failed)?;
         sync_dir(dir).map_err(failed)?;
-        Self::start(&engine, id, tree, Access::ReadWrite, lock)
+        Self::start(dir, id, tree, Access::ReadWrite, lock)
     }
 
     /// Opens the storage in `dir`, waiting up to `wait` for another holder to let go.
@@ -186,70 +201,126 @@ impl Embedded {
         let engine = dir.join(ENGINE_DIR);
         let id = identity::read(&engine)?;
         let tree = Tree::open(&engine.join(TREE_DIR))?;
-        Self::start(&engine, id, tree, access, lock)
+        Self::start(dir, id, tree, access, lock)
     }
 
     /// Brings the tree up to the end of the log.
-    fn start(engine: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
+    fn start(store: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
+        let engine = store.join(ENGINE_DIR);
         let dir = engine.join(LOG_DIR);
         let address = dir.as_os_str().as_encoded_bytes();
         let tree = Arc::new(tree);
         let flushed = tree.flushed()?;
+        let packs = Packs::open(&engine.join(PACK_DIR), id, tree.packs()?)?;
+        let packs = Arc::new(packs);
+        let in_log = |error| from_log(Operation::Open, address, error);
+        let mut log = Recovery::read(&dir, &id, flushed).map_err(in_log)?;
+        let durable = log.durable().max(flushed);
+        let records = log.take_records();
+        let mut changes = records
+            .iter()
+            .map(|record| decode(address, record))
+            .collect::<Result<Vec<Change<'_>>>>()?;
+        let last = packs.last_whole(&changes, durable, flushed)?;
+        changes.retain(|(seq, _)| *seq <= last);
         if access == Access::Read {
-            let log = Recovery::read(&dir, &id, flushed);
-            let mut log = log.map_err(|e| from_log(Operation::Open, address, e))?;
-            log.take_records()
-                .iter()
-                .try_for_each(|record| replay(&tree, address, record))?;
+            for (_, writes) in &changes {
+                tree.write(Operation::Open, writes)?;
+            }
             return Ok(Self {
+                dir: store.to_owned(),
+                id,
                 tree,
+                packs,
                 writing: None,
                 _lock: lock,
             });
         }
-        let (log, records) = Journal::open(&dir, &id, flushed)
-            .map_err(|error| from_log(Operation::Open, address, error))?;
-        let log = Arc::new(log);
-        let workers = Workers::start(Arc::clone(&tree), Arc::clone(&log))
+        packs.write_again(&changes, durable, last)?;
+        let log = Arc::new(log.open(last).map_err(in_log)?);
+        let workers = Workers::start(Arc::clone(&tree), Arc::clone(&packs), Arc::clone(&log))
             .map_err(|error| BackendError::io(Operation::Open, address, error))?;
         let writing = Writing {
-            last: Mutex::new(log.last()),
+            last: Mutex::new(last),
             log,
             workers,
         };
-        for record in records {
-            replay(&tree, address, &record)?;
-            writing.seal_if_full(&tree, record.seq)?;
+        // All of them first: a pack counts as dead until it is known what points into it.
+        for write in changes.iter().flat_map(|(_, writes)| writes) {
+            if let Write::Point { pointer, .. } = write {
+                packs.found(pointer);
+            }
         }
+        for (seq, writes) in changes {
+            let replaced = ops::replaced(&tree, Operation::Open, &writes)?;
+            tree.write(Operation::Open, &writes)?;
+            packs.bury(seq, replaced);
+            writing.seal_if_full(&tree, &packs, seq)?;
+        }
+        packs.tidy()?;
+        writing.workers.look_at_packs();
         Ok(Self {
+            dir: store.to_owned(),
+            id,
             tree,
+            packs,
             writing: Some(writing),
             _lock: lock,
         })
     }
 }
 
+impl Embedded {
+    /// Brings everything from the log into tables, which happens by itself when enough has come
+    /// together.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub fn checkpoint(&self) -> Result<()> {
+        let Some(writing) = &self.writing else {
+            return Ok(());
+        };
+        let last = writing.last.lock();
+        writing.seal(&self.tree, &self.packs, *last)?;
+        self.tree.flush()?;
+        let released = writing.log.release(*last);
+        released.map_err(|error| from_log(Operation::Sync, b"", error))
+    }
+}
+
 impl Writing {
     /// Seals the memtable if it is full; `logged` is the last record in it.
-    fn seal_if_full(&self, tree: &Tree, logged: u64) -> Result<()> {
+    fn seal_if_full(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
         if tree.is_full(MEMTABLE)? {
-            tree.seal(logged)?;
-            self.workers.sealed(logged);
+            self.seal(tree, packs, logged)?;
         }
+        Ok(())
+    }
+
+    fn seal(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
+        // A table must not be durable before the blobs that it points to, nor, for then the log no
+        // longer tells of them, before the space of the dead ones is given back.
+        packs.sync()?;
+        if packs.has_dead() {
+            ops::sync(packs, &self.log)?;
+            packs.punch(logged);
+        }
+        tree.seal(logged, &packs.take_changed())?;
+        self.workers.sealed(logged);
         Ok(())
     }
 }
 
-/// Does a record of the log again.
-fn replay(tree: &Tree, log: &[u8], record: &JournalRecord) -> Result<()> {
-    let Some(writes) = record::decode(&record.payload) else {
-        return Err(BackendError::Damage {
+/// The writes of a record of the log.
+fn decode<'r>(log: &[u8], record: &'r JournalRecord) -> Result<Change<'r>> {
+    match record::decode(&record.payload) {
+        Some(writes) => Ok((record.seq, writes)),
+        None => Err(BackendError::Damage {
             operation: Operation::Open,
             address: log.into(),
             reason: format!("record {} has no valid content", record.seq),
-        });
-    };
-    tree.write(Operation::Open, &writes)
+        }),
+    }
 }
 
 /// Makes the names in `dir` durable, and its own name in its parent.
@@ -261,3 +332,6 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,35 +9,48 @@
 //!  +------+---------------+--------------+---------+-------+
 //! ```
 //!
-//! Kind 1 is a put; kind 2 a delete, whose bytes are empty.
+//! Kind 1 is a put; kind 2 a delete, whose bytes are empty; kind 3 a put whose blob stands in a
+//! pack: its bytes are the pointer.
 
-use crate::backend::BatchOp;
+use super::pack::{POINTER, Pointer};
 
 /// Bytes before the address.
-pub const WRITE_HEADER: usize = 7;
+const WRITE_HEADER: usize = 7;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
+const POINT: u8 = 3;
 
 /// A write as the log has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write<'a> {
     Put { address: &'a [u8], bytes: &'a [u8] },
     Delete { address: &'a [u8] },
+    Point { address: &'a [u8], pointer: Pointer },
 }
 
 impl<'a> Write<'a> {
+    pub fn address(&self) -> &'a [u8] {
+        match *self {
+            Self::Put { address, .. } | Self::Delete { address } | Self::Point { address, .. } => {
+                address
+            }
+        }
+    }
+
     /// What stands before the address.
-    pub fn header(&self) -> [u8; WRITE_HEADER] {
-        let (kind, address, bytes) = match *self {
-            Self::Put { address, bytes } => (PUT, address, bytes),
-            Self::Delete { address } => (DELETE, address, &[][..]),
+    fn header(&self) -> [u8; WRITE_HEADER] {
+        let address = self.address();
+        let (kind, length) = match *self {
+            Self::Put { bytes, .. } => (PUT, bytes.len()),
+            Self::Delete { .. } => (DELETE, 0),
+            Self::Point { .. } => (POINT, POINTER),
         };
         // Longer ones were refused before they came here.
         let [a, b] = u16::try_from(address.len())
             .unwrap_or(u16::MAX)
             .to_le_bytes();
-        let [c, d, e, f] = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let [c, d, e, f] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
         [kind, a, b, c, d, e, f]
     }
 
@@ -51,31 +64,25 @@ impl<'a> Write<'a> {
         match *kind {
             PUT => Some((Self::Put { address, bytes }, rest)),
             DELETE if bytes.is_empty() => Some((Self::Delete { address }, rest)),
+            POINT => {
+                let pointer = Pointer::decode(bytes)?;
+                Some((Self::Point { address, pointer }, rest))
+            }
             _ => None,
         }
     }
 }
 
-impl<'a> From<&'a BatchOp> for Write<'a> {
-    fn from(op: &'a BatchOp) -> Self {
-        match op {
-            BatchOp::Put { address, bytes, .. } => Self::Put { address, bytes },
-            BatchOp::Delete { address, .. } => Self::Delete { address },
-        }
-    }
-}
-
-/// The record of several writes.
+/// The record of some writes.
 pub fn encode(writes: &[Write<'_>]) -> Vec<u8> {
     let mut record = Vec::new();
     for write in writes {
         record.extend_from_slice(&write.header());
+        record.extend_from_slice(write.address());
         match write {
-            Write::Put { address, bytes } => {
-                record.extend_from_slice(address);
-                record.extend_from_slice(bytes);
-            }
-            Write::Delete { address } => record.extend_from_slice(address),
+            Write::Put { bytes, .. } => record.extend_from_slice(bytes),
+            Write::Delete { .. } => {}
+            Write::Point { pointer, .. } => record.extend_from_slice(&pointer.encode()),
         }
     }
     record
@@ -115,6 +122,15 @@ mod tests {
                 address: &[7; 512],
                 bytes: b"",
             },
+            Write::Point {
+                address: b"b",
+                pointer: Pointer {
+                    pack: 1,
+                    offset: 64,
+                    length: 9000,
+                    check: 5,
+                },
+            },
         ];
         let record = encode(&writes);
         assert_eq!(record[..15], *b"\x01\x01\0\x07\0\0\0acontent");
@@ -124,5 +140,6 @@ mod tests {
             assert_ne!(decode(&record[..length]).as_deref(), Some(&writes[..]));
         }
         assert_eq!(decode(b"\x03\x01\0\0\0\0\0a"), None);
+        assert_eq!(decode(b"\x04\x01\0\0\0\0\0a"), None);
     }
 }

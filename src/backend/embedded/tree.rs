@@ -1,7 +1,16 @@
 //! The engine: a log-structured merge tree without a log.
+//!
+//! ```text
+//! address (1 to 512 bytes)      -> 0 | the blob
+//!                               -> 1 | a pointer into the packs
+//! 513 times FF                  -> the log's record up to which the tables have everything: u64
+//! 513 times FF | pack: u64 BE   -> end of the pack: u64 | bytes of dead blobs in it: u64
+//! ```
+//!
+//! Numbers are little-endian but for the pack's, which must be in order.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +20,17 @@ use lsm_tree::config::{
     BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
 };
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard,
-    KvSeparationOptions, SeqNo, SequenceNumberCounter,
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, SeqNo,
+    SequenceNumberCounter,
 };
 use parking_lot::RwLock;
 
 use super::failure::guarded;
 use super::leftovers::Before;
 use super::manifest;
+use super::pack::{POINTER, Pack, Pointer};
 use super::record::Write;
-use crate::backend::{Deadline, MAX_ADDRESS, Operation, Result};
+use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -33,13 +43,13 @@ const OPEN_FILES: usize = 128;
 /// The size of a table below the first level.
 const TABLE: u64 = 16 * MIB;
 
-/// Blobs of this size and larger are kept out of the sorted tables, so that compaction does not
-/// copy them each time.
-const SEPARATE: u32 = 4096;
-
 /// The entry that says how far the log is contained in the tables. Longer than any address, and
 /// behind all of them.
 const MARK: [u8; MAX_ADDRESS + 1] = [0xFF; MAX_ADDRESS + 1];
+
+/// What a value begins with.
+const WHOLE: u8 = 0;
+const POINTS: u8 = 1;
 
 /// Reads see everything that has been written.
 const NOW: SeqNo = SeqNo::MAX;
@@ -55,6 +65,15 @@ pub struct Tree {
     batch: RwLock<()>,
     /// Held for reading while tables are made.
     step: RwLock<()>,
+}
+
+/// What stands under an address.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// The blob.
+    Whole(Vec<u8>),
+    /// Where it is.
+    Points(Pointer),
 }
 
 impl fmt::Debug for Tree {
@@ -98,9 +117,36 @@ impl Tree {
         })
     }
 
-    pub fn get(&self, operation: Operation, address: &[u8]) -> Result<Option<lsm_tree::Slice>> {
-        let _whole_batches = self.batch.read();
-        guarded(operation, address, || self.tree.get(address, NOW))
+    pub fn get(&self, operation: Operation, address: &[u8]) -> Result<Option<Stored>> {
+        let whole_batches = self.batch.read();
+        let value = guarded(operation, address, || self.tree.get(address, NOW))?;
+        drop(whole_batches);
+        let stored = value.map(|value| match value.split_first() {
+            Some((&WHOLE, bytes)) => Some(Stored::Whole(bytes.to_vec())),
+            Some((&POINTS, pointer)) => Pointer::decode(pointer).map(Stored::Points),
+            _ => None,
+        });
+        match stored {
+            Some(None) => Err(BackendError::Damage {
+                operation,
+                address: address.into(),
+                reason: "the engine has neither a blob nor a pointer".to_owned(),
+            }),
+            Some(stored) => Ok(stored),
+            None => Ok(None),
+        }
+    }
+
+    /// The pointer under an address, if there is one. Reads no blob.
+    pub fn pointer(&self, operation: Operation, address: &[u8]) -> Result<Option<Pointer>> {
+        let size = guarded(operation, address, || self.tree.size_of(address, NOW))?;
+        if size.is_none_or(|size| size as usize != 1 + POINTER) {
+            return Ok(None);
+        }
+        Ok(match self.get(operation, address)? {
+            Some(Stored::Points(pointer)) => Some(pointer),
+            _ => None,
+        })
     }
 
     pub fn contains(&self, operation: Operation, address: &[u8]) -> Result<bool> {
@@ -148,7 +194,13 @@ impl Tree {
             for (at, write) in writes.iter().enumerate() {
                 let seqno = if at == 0 { seqno } else { self.next.next() };
                 match *write {
-                    Write::Put { address, bytes } => self.tree.insert(address, bytes, seqno),
+                    Write::Put { address, bytes } => {
+                        self.tree.insert(address, value(WHOLE, bytes), seqno)
+                    }
+                    Write::Point { address, pointer } => {
+                        self.tree
+                            .insert(address, value(POINTS, &pointer.encode()), seqno)
+                    }
                     Write::Delete { address } => self.tree.remove(address, seqno),
                 };
                 self.visible.fetch_max(seqno + 1);
@@ -164,11 +216,18 @@ impl Tree {
         })
     }
 
-    /// Ends the memtable. Everything up to the log's record `logged` is in it or in earlier ones.
-    pub fn seal(&self, logged: u64) -> Result<()> {
+    /// Ends the memtable. Everything up to the log's record `logged` is in it or in earlier ones,
+    /// and `packs` is what that has changed of them.
+    pub fn seal(&self, logged: u64, packs: &[(u64, Option<Pack>)]) -> Result<()> {
         guarded(Operation::Sync, b"", || {
             let seqno = self.next.next();
             self.tree.insert(MARK, logged.to_le_bytes(), seqno);
+            for (number, pack) in packs {
+                match pack {
+                    Some(pack) => self.tree.insert(pack_key(*number), pack_value(pack), seqno),
+                    None => self.tree.remove(pack_key(*number), seqno),
+                };
+            }
             self.visible.fetch_max(seqno + 1);
             self.tree.rotate_memtable();
             Ok(())
@@ -182,17 +241,31 @@ impl Tree {
         Ok(number.map_or(0, u64::from_le_bytes))
     }
 
+    /// The packs as the tables know them.
+    pub fn packs(&self) -> Result<BTreeMap<u64, Pack>> {
+        guarded(Operation::Open, b"", || {
+            let after = (Bound::Excluded(&MARK[..]), Bound::Unbounded);
+            let entries = self.tree.range::<&[u8], _>(after, NOW, None);
+            let mut packs = BTreeMap::new();
+            for entry in entries {
+                let (key, value) = entry.into_inner()?;
+                let number = key.last_chunk().copied().map(u64::from_be_bytes);
+                if let (Some(number), Some((end, dead))) = (number, value.split_first_chunk())
+                    && let Some(dead) = dead.first_chunk()
+                {
+                    let pack = Pack::new(u64::from_le_bytes(*end), u64::from_le_bytes(*dead));
+                    packs.insert(number, pack);
+                }
+            }
+            Ok(packs)
+        })
+    }
+
     /// Writes all sealed memtables to tables, durably.
     pub fn flush(&self) -> Result<()> {
         self.step(|| {
             let lock = self.tree.get_flush_lock();
             self.tree.flush(&lock, self.visible.get())?;
-            // The engine syncs the files that it makes, but not this directory.
-            match File::open(self.dir.join("blobs")) {
-                Ok(blobs) => blobs.sync_all()?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
             Ok(())
         })
     }
@@ -232,6 +305,22 @@ impl Tree {
     }
 }
 
+/// A value as the engine has it.
+fn value(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(1 + bytes.len());
+    value.push(kind);
+    value.extend_from_slice(bytes);
+    value
+}
+
+fn pack_key(number: u64) -> Vec<u8> {
+    [&MARK[..], &number.to_be_bytes()].concat()
+}
+
+fn pack_value(pack: &Pack) -> Vec<u8> {
+    [pack.end.to_le_bytes(), pack.dead.to_le_bytes()].concat()
+}
+
 fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounter) -> Config {
     let bloom = |policy| FilterPolicyEntry::Bloom(policy);
     Config::new(dir, next, visible)
@@ -244,9 +333,10 @@ fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounte
             bloom(BloomConstructionPolicy::FalsePositiveRate(0.0001)),
             bloom(BloomConstructionPolicy::BitsPerKey(10.0)),
         ]))
-        .with_kv_separation(Some(
-            KvSeparationOptions::default().separation_threshold(SEPARATE),
-        ))
+        // The engine can keep large blobs apart, but publishes a table before the name of the file
+        // with its blobs is durable: after a power loss the whole tree may then be unreadable. What
+        // is large stands in packs.
+        .with_kv_separation(None)
 }
 
 /// The first address behind all that begin with `prefix`, if there is one.

@@ -1,4 +1,5 @@
-//! The work in the background: memtables become tables, tables are merged.
+//! The work in the background: memtables become tables, tables are merged, packs are synced and
+//! their space given back.
 
 use std::fmt;
 use std::io;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing::warn;
 
+use super::ops;
+use super::pack::{Packs, SYNC_AT, SYNC_MOST};
 use super::tree::Tree;
 use crate::backend::{BackendError, Deadline, Operation, Result};
 use crate::journal::Journal;
@@ -30,6 +33,7 @@ pub struct Workers {
 
 struct Shared {
     tree: Arc<Tree>,
+    packs: Arc<Packs>,
     log: Arc<Journal>,
     state: Mutex<State>,
     /// Something to do, or the end.
@@ -43,6 +47,7 @@ struct State {
     stop: bool,
     flush: Work,
     merge: Work,
+    packs: Work,
     /// The last record of the log in the memtable that was sealed last.
     sealed_to: u64,
 }
@@ -69,7 +74,7 @@ impl fmt::Debug for Workers {
 
 impl Workers {
     /// Starts the threads, which first look whether an earlier process left something to merge.
-    pub fn start(tree: Arc<Tree>, log: Arc<Journal>) -> io::Result<Self> {
+    pub fn start(tree: Arc<Tree>, packs: Arc<Packs>, log: Arc<Journal>) -> io::Result<Self> {
         let merge = Work {
             due: true,
             failure: None,
@@ -81,6 +86,7 @@ impl Workers {
         let (wake, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared {
             tree,
+            packs,
             log,
             state,
             wake,
@@ -92,6 +98,7 @@ impl Workers {
         };
         workers.spawn("kfs-flush", Shared::flush_all)?;
         workers.spawn("kfs-merge", Shared::merge_all)?;
+        workers.spawn("kfs-packs", Shared::tend_packs)?;
         Ok(workers)
     }
 
@@ -112,6 +119,15 @@ impl Workers {
         self.shared.wake.notify_all();
     }
 
+    /// Blobs were appended to packs, or have died, or are durable now.
+    pub fn look_at_packs(&self) {
+        if self.shared.packs_need_work() {
+            let mut state = self.shared.state.lock();
+            state.packs.due = true;
+            self.shared.wake.notify_all();
+        }
+    }
+
     /// Waits until the background work has caught up enough for another write.
     pub fn wait_for_room(
         &self,
@@ -129,6 +145,7 @@ impl Workers {
                 .failure
                 .as_ref()
                 .or(state.merge.failure.as_ref())
+                .or(state.packs.failure.as_ref())
             {
                 return Err(failure.to_error(operation, address));
             }
@@ -154,7 +171,24 @@ impl Drop for Workers {
 impl Shared {
     fn has_room(&self) -> Result<bool> {
         let (sealed, unmerged) = self.tree.waiting()?;
-        Ok(sealed < SEALED_LIMIT && unmerged < UNMERGED_LIMIT)
+        Ok(sealed < SEALED_LIMIT && unmerged < UNMERGED_LIMIT && self.packs.unsynced() < SYNC_MOST)
+    }
+
+    fn packs_need_work(&self) -> bool {
+        self.packs.unsynced() >= SYNC_AT || self.packs.has_dead_by(self.log.synced())
+    }
+
+    fn tend_packs(&self) {
+        self.work(
+            |state| &mut state.packs,
+            |_| {
+                if self.packs.unsynced() >= SYNC_AT {
+                    ops::sync(&self.packs, &self.log)?;
+                }
+                self.packs.punch(self.log.synced());
+                Ok(false)
+            },
+        );
     }
 
     fn flush_all(&self) {

@@ -13,7 +13,14 @@ impl View {
     ///
     /// # Errors
     /// [`ViewError::NotSupported`] for other modes; [`ViewError::TooBig`].
-    pub fn fallocate(&self, fh: u64, offset: u64, len: u64, mode: i32) -> Result<()> {
+    pub fn fallocate(
+        &self,
+        caller: &Caller,
+        fh: u64,
+        offset: u64,
+        len: u64,
+        mode: i32,
+    ) -> Result<()> {
         const KEEP_SIZE: i32 = libc::FALLOC_FL_KEEP_SIZE;
         const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP_SIZE;
         const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
@@ -61,9 +68,9 @@ impl View {
             buffer
                 .truncate(end, pager)
                 .map_err(failure::in_inode(inode.ino))?;
-        } else if !zero {
-            return Ok(());
         }
+        // The kernel leaves it to the filesystem to take setuid away, and counts a change in any case.
+        work.kill |= caller.uid != 0;
         work.state = State::Written;
         work.mtime = Some(self.time());
         self.dirty.add(inode);
@@ -133,7 +140,7 @@ impl View {
             if bytes.is_empty() {
                 break;
             }
-            self.write(caller, fh_out, off_out + done, &bytes, false)?;
+            self.write(caller, fh_out, off_out + done, &bytes, caller.uid != 0)?;
             done += bytes.len() as u64;
         }
         Ok(done)

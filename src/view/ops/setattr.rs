@@ -85,6 +85,10 @@ impl View {
             if set.mtime.is_some() {
                 work.mtime = None;
             }
+            if set.mode.is_some() {
+                // A mode given after the write stands.
+                work.kill = false;
+            }
         }
         let found = self.current(&inode, &mut work)?;
         self.attr_of_work(&inode, &work, &found.entry, found.stamp)
@@ -160,8 +164,10 @@ impl View {
     }
 }
 
+/// Whether more than the size is set. A call that sets nothing, as `chown(-1, -1)`, moves ctime.
 fn changes_attrs(set: &SetAttr) -> bool {
-    set.mode.is_some()
+    set.size.is_none()
+        || set.mode.is_some()
         || set.uid.is_some()
         || set.gid.is_some()
         || set.atime.is_some()

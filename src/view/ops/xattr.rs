@@ -99,7 +99,7 @@ impl View {
     /// The value of an extended attribute.
     ///
     /// # Errors
-    /// [`ViewError::NoAttribute`].
+    /// [`ViewError::NoAttribute`]; [`ViewError::NotSupported`] for an unknown namespace.
     pub fn getxattr(&self, _caller: &Caller, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
         let mut work = inode.work.lock();
@@ -112,6 +112,7 @@ impl View {
             return Ok(value.clone());
         }
         if !name.starts_with(OWN) {
+            check_namespace(name)?;
             return Err(missing());
         }
         self.own_attribute(&inode, &work, &found, name)?
@@ -464,9 +465,16 @@ fn check_name(name: &[u8]) -> Result<()> {
                 .into(),
         });
     }
-    let known = [&b"user."[..], b"trusted.", b"security."]
-        .iter()
-        .any(|p| name.starts_with(p) && name.len() > p.len());
+    check_namespace(name)
+}
+
+/// The errno that the kernel gives where it judges the names itself, as for ext4.
+fn check_namespace(name: &[u8]) -> Result<()> {
+    let namespaces = [&b"user."[..], b"trusted.", b"security."];
+    if namespaces.contains(&name) {
+        return Err(ViewError::invalid("an attribute", "its name is empty"));
+    }
+    let known = namespaces.iter().any(|space| name.starts_with(space));
     if known || name == xattrs::ACCESS || name == xattrs::DEFAULT {
         return Ok(());
     }

@@ -1,0 +1,94 @@
+//! What fails on purpose below a storage.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::backend::{Backend, Deadline, Precondition};
+use crate::journal::faults::{FAIL_SYNC, SHORT_WRITE, SYNCS_TO_FAILURE};
+
+fn storage() -> (TempDir, Embedded) {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Embedded::create(dir.path(), Duration::ZERO).unwrap();
+    (dir, storage)
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
+fn put(storage: &Embedded, address: &[u8], bytes: &[u8]) -> Result<()> {
+    storage
+        .put(address, bytes, Precondition::Any, soon())
+        .map(drop)
+}
+
+fn log(storage: &Embedded) -> &Journal {
+    &storage.writing.as_ref().unwrap().log
+}
+
+#[test]
+fn a_record_is_durable_only_after_the_blob_that_it_points_to() {
+    let (_dir, storage) = storage();
+    put(&storage, b"a", &[1; 50_000]).unwrap();
+    // The packs can be synced, the log cannot.
+    SYNCS_TO_FAILURE.set(Some(1));
+    assert!(storage.sync(soon()).is_err());
+    SYNCS_TO_FAILURE.set(None);
+    assert_eq!(log(&storage).synced(), 0);
+    assert_eq!(storage.packs.unsynced(), 0);
+}
+
+#[test]
+fn after_a_failed_sync_of_a_pack_nothing_is_said_to_be_durable() {
+    let (dir, storage) = storage();
+    put(&storage, b"a", &[1; 50_000]).unwrap();
+    FAIL_SYNC.set(true);
+    assert!(storage.sync(soon()).is_err());
+    FAIL_SYNC.set(false);
+    let stopped = |outcome| assert!(matches!(outcome, Err(BackendError::Stopped { .. })));
+    stopped(storage.sync(soon()));
+    stopped(put(&storage, b"b", &[2; 50_000]));
+    assert_eq!(log(&storage).synced(), 0);
+    drop(storage);
+    let storage = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO).unwrap();
+    storage.sync(soon()).unwrap();
+    let blob = storage.get(b"a", soon()).unwrap().unwrap();
+    assert_eq!(blob.bytes, [1; 50_000]);
+}
+
+#[test]
+fn no_table_points_to_what_is_not_durable() {
+    let (_dir, storage) = storage();
+    put(&storage, b"a", &[1; 50_000]).unwrap();
+    assert!(storage.packs.unsynced() > 0);
+    for number in 0..3000_u32 {
+        put(&storage, &number.to_be_bytes(), &[3; 3000]).unwrap();
+    }
+    assert_eq!(storage.packs.unsynced(), 0);
+}
+
+#[test]
+fn a_full_disk_leaves_what_is_there() {
+    let (dir, storage) = storage();
+    put(&storage, b"a", &[1; 50_000]).unwrap();
+    let length = || {
+        let pack = dir.path().join("engine/packs/00000000000000000001.pack");
+        fs::metadata(pack).unwrap().len()
+    };
+    let before = length();
+    SHORT_WRITE.set(Some(10_000));
+    let full = put(&storage, b"b", &[2; 50_000]);
+    assert!(
+        matches!(full, Err(BackendError::NoSpace { .. })),
+        "{full:?}"
+    );
+    // What was written of it takes no space.
+    assert_eq!(length(), before);
+    assert_eq!(storage.get(b"b", soon()).unwrap(), None);
+    put(&storage, b"b", &[2; 40_000]).unwrap();
+    drop(storage);
+    let storage = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO).unwrap();
+    let blob = |address| storage.get(address, soon()).unwrap().unwrap().bytes;
+    assert_eq!(blob(b"a"), [1; 50_000]);
+    assert_eq!(blob(b"b"), [2; 40_000]);
+}

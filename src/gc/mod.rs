@@ -1,0 +1,259 @@
+//! Freeing the pages that nothing reaches.
+//!
+//! A write makes new pages and leaves the old ones behind. [`reclaim`] finds out which pages are
+//! still reached, and removes the others, while others read and write. Its steps are in the types:
+//! a [`Guard`] gives a [`Cutoff`], [`mark`] makes of it what is [`Reachable`], [`free`] takes that.
+//!
+//! # Why nothing is freed that someone needs
+//!
+//! A page is needed if it can be reached from a record, from a version that is in no record yet,
+//! from a record of the journal that recovery would replay, or from memory: by an open file, a
+//! transaction, a spilled working copy, a stream. Pages never change, so what a page reaches is
+//! fixed when it is written.
+//!
+//! 1. *The cutoff.* No fold is under way, so every page there is belongs to a record, an unwritten
+//!    version, or someone in memory. From here on the store notes which pages are written
+//!    (W), and what commits move (M): what they put, what they take away, and what they put
+//!    something else in the place of. The unwritten versions are noted as well.
+//! 2. *Mark* everything that the noted versions, all records, and M reach. The records are read while
+//!    others change them. Yet whatever was in a document at the cutoff is either still there when
+//!    its record is read, or a commit moved it, and it is in M.
+//! 3. *Look into memory*: every reference to a page that lives at this one moment
+//!    ([`live::all`]) is marked with what it reaches, then what came to M until then.
+//!
+//!    From this moment on, every reference that anyone has or makes is to a marked page or one
+//!    of W: it lived at that moment; or it is a copy of such a one; or it was read from a page to
+//!    which such a one leads; or it was read from a record, whose content was marked in step 2, or
+//!    came into M or W since (a record that was being decoded at that moment is read again).
+//! 4. *Fold*, durably: neither the journal nor any state that a loss of power leaves goes back to
+//!    before step 3. So recovery never asks for what is freed now.
+//! 5. *Free* every page in the backend that is neither marked nor in W. Writing a page and freeing it
+//!    exclude each other: content that is written again while its old page is being freed is in W
+//!    before, or written after.
+//!
+//! A crash at any step leaves garbage for the next round, never a reference to a page that is gone.
+//! Where a page or record does not read, it is not known what it reaches, and nothing is freed.
+//!
+//! Memory: 17 bytes or a little more for each page that is reached, while the round lasts.
+
+mod error;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use error::GcError;
+pub use pace::Pace;
+
+use crate::store::{Round, Store, StoreError};
+use crate::tree::{Entry, PageAddr, PageSet, Reading, TreeError, Visitor, Walk, live};
+use crate::value::{Key, KeyPath};
+
+/// Records read at once.
+const RECORDS: usize = 256;
+/// Pages listed at once.
+const PAGES: usize = 4096;
+/// Pages freed at once. Who writes pages waits meanwhile.
+const BATCH: usize = 64;
+
+/// What a round has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Pages freed.
+    pub freed: u64,
+    /// Pages that are left.
+    pub live: u64,
+    /// The bytes of those that are reached, before compression.
+    pub live_bytes: u64,
+}
+
+/// Frees the pages of a store that nothing reaches.
+///
+/// # Errors
+/// Damage, or a failure of the store. Nothing that is reached is gone then.
+pub fn reclaim(store: &Store) -> Result<Reclaimed, GcError> {
+    let never = AtomicBool::new(false);
+    free(mark(Guard::new(store, &never).cutoff()?)?)
+}
+
+/// Stands before a round.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    store: &'a Store,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Guard<'a> {
+    /// A guard for a round that ends early when `stop` is set.
+    pub fn new(store: &'a Store, stop: &'a AtomicBool) -> Self {
+        Self { store, stop }
+    }
+
+    /// Begins a round: what is written from now on is not freed by it.
+    ///
+    /// # Errors
+    /// Those of [`Store::begin_round`].
+    pub fn cutoff(self) -> Result<Cutoff<'a>, GcError> {
+        Ok(Cutoff {
+            round: self.store.begin_round()?,
+            stop: self.stop,
+        })
+    }
+}
+
+/// The moment from which on everything new is kept.
+#[derive(Debug)]
+pub struct Cutoff<'a> {
+    round: Round<'a>,
+    stop: &'a AtomicBool,
+}
+
+/// All pages that can be reached.
+#[derive(Debug)]
+pub struct Reachable<'a> {
+    round: Round<'a>,
+    stop: &'a AtomicBool,
+    pages: PageSet,
+    bytes: u64,
+}
+
+/// Finds out what can be reached.
+///
+/// # Errors
+/// Damage: [`GcError::Unreadable`], [`GcError::Record`]; a failure of the store.
+pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
+    let Cutoff { mut round, stop } = cutoff;
+    let unwritten = round.take_unwritten();
+    let store = round.store();
+    let mut marker = Marker {
+        walk: Walk::new(store.pager(), Reading::Runs),
+        finder: Finder {
+            bytes: 0,
+            unreadable: None,
+            stop,
+        },
+    };
+    for (key, doc) in unwritten {
+        marker.entry(&[key], &doc.entry)?;
+    }
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let records = store.records_after(after.as_deref(), RECORDS)?;
+        let Some((last, _)) = records.last() else {
+            break;
+        };
+        after = Some(last.clone());
+        for (_, record) in records {
+            let (key, doc) = record.map_err(GcError::Record)?;
+            marker.entry(&[key], &doc.entry)?;
+        }
+        marker.entries(round.take_moves())?;
+    }
+    // A cache is no reader.
+    let seen = marker.walk.seen();
+    store.pager().retain(|addr| seen.contains(addr));
+    for (addr, kind) in live::all() {
+        marker.held(addr, kind)?;
+    }
+    marker.entries(round.last_moves())?;
+    Ok(Reachable {
+        pages: marker.walk.into_seen(),
+        bytes: marker.finder.bytes,
+        stop,
+        round,
+    })
+}
+
+/// Removes the pages that cannot be reached.
+///
+/// # Errors
+/// A failure of the store; some of the pages may be gone then.
+pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
+    let Reachable {
+        round,
+        stop,
+        pages,
+        bytes,
+    } = reachable;
+    round.fold()?;
+    let store = round.store();
+    let (mut freed, mut live) = (0, 0);
+    let mut after: Option<PageAddr> = None;
+    loop {
+        let listed = store.pages_after(after.as_ref(), PAGES)?;
+        after = listed.last().copied();
+        if after.is_none() {
+            break;
+        }
+        live += listed.len() as u64;
+        let garbage: Vec<PageAddr> = listed.into_iter().filter(|a| !pages.contains(a)).collect();
+        for batch in garbage.chunks(BATCH) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(GcError::Stopped);
+            }
+            let gone = round.free(batch)? as u64;
+            freed += gone;
+            live -= gone;
+        }
+    }
+    Ok(Reclaimed {
+        freed,
+        live,
+        live_bytes: bytes,
+    })
+}
+
+struct Marker<'a> {
+    walk: Walk<'a>,
+    finder: Finder<'a>,
+}
+
+impl Marker<'_> {
+    fn entry(&mut self, path: &[Key], entry: &Entry) -> Result<(), GcError> {
+        let done = self.walk.entry(path, entry, &mut self.finder);
+        done.map_err(|e| self.finder.error(e))
+    }
+
+    fn entries(&mut self, entries: Vec<Entry>) -> Result<(), GcError> {
+        entries.iter().try_for_each(|entry| self.entry(&[], entry))
+    }
+
+    fn held(&mut self, addr: PageAddr, kind: live::PageKind) -> Result<(), GcError> {
+        let done = self.walk.held(addr, kind, &mut self.finder);
+        done.map_err(|e| self.finder.error(e))
+    }
+}
+
+/// Hears of the pages that are found.
+struct Finder<'a> {
+    bytes: u64,
+    /// Where a page does not read.
+    unreadable: Option<KeyPath>,
+    stop: &'a AtomicBool,
+}
+
+impl Finder<'_> {
+    fn error(&mut self, source: TreeError) -> GcError {
+        match (self.unreadable.take(), source) {
+            (_, TreeError::Backend(e)) => GcError::Store(StoreError::Backend(e)),
+            (Some(path), source) => GcError::Unreadable { path, source },
+            (None, _) => GcError::Stopped,
+        }
+    }
+}
+
+impl Visitor for Finder<'_> {
+    fn page(&mut self, bytes: u64) -> Result<(), TreeError> {
+        self.bytes += bytes;
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(TreeError::malformed("a round", "stopped"));
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, path: &KeyPath, error: TreeError) -> Result<(), TreeError> {
+        self.unreadable = Some(path.clone());
+        Err(error)
+    }
+}

@@ -1,0 +1,27 @@
+//! How often to free pages without being asked.
+
+use super::Reclaimed;
+use crate::store::Store;
+
+/// Bytes of pages written below which a round is not worth its while.
+const FLOOR: u64 = 256 << 20;
+
+/// Decides when the next round is due: when as much has been written since the last one as could
+/// be half of what was in use then. So at most about a third of the pages is garbage, and marking
+/// costs less than what was written.
+#[derive(Debug, Default)]
+pub struct Pace {
+    live: u64,
+}
+
+impl Pace {
+    /// Whether a round is due.
+    pub fn is_due(&self, store: &Store) -> bool {
+        store.written_since_round() >= FLOOR.max(self.live / 2)
+    }
+
+    /// Notes what a round has found.
+    pub fn note(&mut self, done: &Reclaimed) {
+        self.live = done.live_bytes;
+    }
+}
