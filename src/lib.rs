@@ -57,6 +57,10 @@
 //!   log that tells damage from a torn end should exist once.
 //! * An entry's birth is its creation time by the store's strictly monotone clock rather than a
 //!   sequence number: it is unique as well, and known before the record is numbered.
+//! * A file with several names stands in a hidden document ([`tree::links`]) that counts its names by
+//!   document, exactly, in the same record as every step that brings or takes one. So last writes are
+//!   right after any move, and nothing has to be collected; the price is that a directory is walked
+//!   through when it leaves a document that holds such names.
 //! * An unread tag of foreign CBOR is kept as a tagged value `cbor/N`.
 
 #![cfg_attr(

@@ -26,6 +26,7 @@ mod engine;
 mod errno;
 mod files;
 mod harness;
+mod links;
 mod load;
 mod looking;
 mod mount8;
