@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::links::Met;
 use super::record::{Doc, KeyedDoc, Kind, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
-use crate::tree::convert::LinkedFiles;
+use crate::tree::convert::{FileOf, LinkedFiles};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert, links};
 use crate::value::{Key, KeyPath, Value, cbor};
@@ -471,7 +471,7 @@ fn value_in(
     root: &crate::tree::Entry,
     path: &[Key],
     pager: &Pager,
-    file: &dyn Fn(u64) -> Result<crate::tree::Entry, TreeError>,
+    file: FileOf<'_>,
 ) -> Result<Option<Value>, TreeError> {
     let found = match edit::find(root, path, pager) {
         Err(TreeError::ThroughScalar { depth }) => {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::record::Doc;
 use super::{Store, StoreError, Tx};
+use crate::tree::convert::FileOf;
 use crate::tree::edit::{self, Found};
 use crate::tree::links::{self, Links};
 use crate::tree::{Attrs, Entry, Node, Op, Time, Times, TreeError, convert, is_hidden, links_key};
@@ -23,6 +24,9 @@ pub(super) struct Moved {
     /// Which of the entries taken it is.
     take: Option<u64>,
 }
+
+/// Takes a value from a document.
+type Reading<'r> = &'r dyn Fn(&Entry, FileOf<'_>) -> Result<Option<Value>, TreeError>;
 
 /// Changes of the number of names, by file and document.
 type Deltas = BTreeMap<u64, BTreeMap<Key, i64>>;
@@ -115,10 +119,7 @@ impl Store {
     pub(super) fn value_with_links(
         &self,
         key: &Key,
-        read: &dyn Fn(
-            &Entry,
-            &dyn Fn(u64) -> Result<Entry, TreeError>,
-        ) -> Result<Option<Value>, TreeError>,
+        read: Reading<'_>,
     ) -> Result<Option<Value>, StoreError> {
         loop {
             let Some(doc) = self.doc(key)? else {

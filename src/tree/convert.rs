@@ -73,12 +73,11 @@ pub fn to_value(node: &Node, pager: &Pager) -> Result<Value, TreeError> {
     to_value_with(node, pager, &|id| Err(links::dangling(id)))
 }
 
+/// Gives the linked file with a number.
+pub type FileOf<'f> = &'f dyn Fn(u64) -> Result<Entry, TreeError>;
+
 /// The value of a node, whole; `file` gives linked files.
-pub fn to_value_with(
-    node: &Node,
-    pager: &Pager,
-    file: &dyn Fn(u64) -> Result<Entry, TreeError>,
-) -> Result<Value, TreeError> {
+pub fn to_value_with(node: &Node, pager: &Pager, file: FileOf<'_>) -> Result<Value, TreeError> {
     Ok(match node {
         Node::Scalar(v) => (**v).clone(),
         Node::ScalarPage(p) => cbor::decode(&pager.blob(p)?)?,

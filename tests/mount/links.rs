@@ -80,8 +80,8 @@ fn kfs_sees_and_writes_a_file_under_every_name() {
         test "$(cat a/w)" = 4
         test "$(kfs ls y -l | awk '{print $1}')" = int
         test "$(kfs info b --json | jq -r .type)" = int
-        kfs export . "$T/out" && test "$T/out/b" -ef "$T/out/a/x"
-        kfs import "$T/out/y" e
+        kfs export "$S" / "$T/out"; test "$T/out/b" -ef "$T/out/a/x"
+        kfs import "$S" e "$T/out/y"
         test "$(kfs get e)" = '{"z" 4}'
         kfs rm -r a
         test "$(cat b)" = 6

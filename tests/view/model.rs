@@ -517,6 +517,10 @@ impl Model {
             self.changed(id);
             return;
         }
+        if self.node(id).linked {
+            // Losing one name moved it; whether that was seen depends on what took the last.
+            self.node_mut(id).ctime = Moves::Anyhow;
+        }
         self.unsure |= self.node(id).stale && self.node(id).handles > 0;
         if let Kind::File(f) = &mut self.node_mut(id).kind {
             f.pending = false;

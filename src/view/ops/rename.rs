@@ -69,9 +69,17 @@ impl View {
             }
             let (mut from_work, mut to_work) = lock_both(from.inode.as_ref(), to.inode.as_ref());
             let mut lost = false;
-            for (side, work) in [(&from, &mut from_work), (&to, &mut to_work)] {
+            let sides = [
+                (&from, &mut from_work, false),
+                (&to, &mut to_work, flags != EXCHANGE),
+            ];
+            for (side, work, replaces) in sides {
                 if let (Some(inode), Some(work)) = (&side.inode, work) {
-                    self.commit_work(inode, work)?;
+                    match self.commit_work(inode, work) {
+                        // What is about to be replaced need not be fit to be kept.
+                        Err(e) if e.is_refusal() && replaces && !work.pending => {}
+                        done => done?,
+                    }
                     lost |= work.orphan || !inode.is_at(side.parent, &side.key);
                 }
             }
