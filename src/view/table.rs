@@ -179,6 +179,13 @@ impl Table {
         self.0.lock().path(ino)
     }
 
+    /// The path of a place; `None` if its directory has no name any more.
+    pub fn path_at(&self, place: &Place) -> Option<Vec<Key>> {
+        let mut path = self.path(place.parent)?;
+        path.push(place.key.clone());
+        Some(path)
+    }
+
     /// The inode at a place, if the kernel knows one there.
     pub fn at(&self, parent: Ino, key: &Key) -> Option<Arc<Inode>> {
         let state = self.0.lock();

@@ -48,6 +48,9 @@ impl Watch {
             return;
         };
         kernel.inode(parent);
+        if self.table.known(path).is_none() {
+            kernel.written(path.to_vec().into(), false);
+        }
         let contexts = if above.is_empty() {
             [NameContext::Root, NameContext::Root]
         } else {
@@ -70,6 +73,9 @@ impl Watch {
         kernel.inode(inode.ino);
         self.absent.tell(inode.ino, &**kernel);
         for place in inode.names() {
+            if let Some(path) = self.table.path_at(&place) {
+                kernel.written(path.into(), true);
+            }
             for context in [NameContext::Map, NameContext::Vector] {
                 kernel.entry(place.parent, &name_of(&place.key, context));
             }

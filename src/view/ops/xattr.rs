@@ -9,8 +9,8 @@ use super::super::special;
 use super::super::types::{Caller, FileKind, Ino, ROOT};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure, names, typing, xattrs};
+use super::check_index;
 use super::create::file_type;
-use super::{check_index, join};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Entry, Map, Node, Times, convert, hex};
 use crate::value::{Key, cbor, edn};
@@ -202,10 +202,7 @@ impl View {
         let fail = failure::in_inode(inode.ino);
         // A linked file may be known by a number only.
         let place = inode.names().into_iter().next();
-        let path = place.and_then(|place| {
-            let dir = self.table.path(place.parent)?;
-            Some(join(&dir, &place.key))
-        });
+        let path = place.and_then(|place| self.table.path_at(&place));
         Ok(match name.strip_prefix(OWN).unwrap_or_default() {
             b"type" => {
                 let declared = typing::declared(&found.entry, pager).map_err(&fail)?;
