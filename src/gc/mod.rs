@@ -197,6 +197,7 @@ pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
             live -= gone;
         }
     }
+    round.sync()?;
     Ok(Reclaimed {
         freed,
         live,
