@@ -63,7 +63,12 @@ try:
                             synced_ops += 1
                     ops += 1
             except OSError: pass
-        ts = [threading.Thread(target=worker, args=(n,)) for n in range(4)]
+        def gc():
+            while not stop.is_set():
+                p = subprocess.Popen([KFS, 'gc', disk + '/store'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                while p.poll() is None and not stop.is_set(): time.sleep(.01)
+                if p.poll() is None: p.kill(); p.wait()   # it must not take the place of the daemon
+        ts = [threading.Thread(target=worker, args=(n,)) for n in range(4)] + [threading.Thread(target=gc)]
         for t in ts: t.start()
         time.sleep(random.Random(SEED + rnd).uniform(.2, 2.2))
         stop.set()             # what returns from now on does not count as acknowledged

@@ -48,6 +48,8 @@
 //!   prefix of the acknowledged operations.
 //! * A page is referred to only once it has been written, and a record counts as durable only once
 //!   the pages it refers to are.
+//! * A page is freed only when no record, no version, and no reference in memory leads to it, and no
+//!   record of the journal ever will; [`gc`] says why.
 //! * Every blob is bound to its store and address by a checksum that is verified before anything in
 //!   it is believed. What is damaged is an error that names the key, never data and never absence.
 //!
@@ -57,6 +59,9 @@
 //!   log that tells damage from a torn end should exist once.
 //! * An entry's birth is its creation time by the store's strictly monotone clock rather than a
 //!   sequence number: it is unique as well, and known before the record is numbered.
+//! * Nobody pins what must not be freed: a reference to a page is counted while it lives, so that the
+//!   references themselves are the pins, and none can be forgotten. The pages written during a round
+//!   are noted instead of compared by birth, which would take reading what is about to be freed.
 //! * An unread tag of foreign CBOR is kept as a tagged value `cbor/N`.
 
 #![cfg_attr(

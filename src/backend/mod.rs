@@ -149,6 +149,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// A failure of the storage. What was not known to be durable then never is said to be: after
     /// a failed sync of a local storage all later writes and syncs fail until it is opened again.
     fn sync(&self, deadline: Deadline) -> Result<()>;
+
+    /// Gives back the space of what was deleted, where it does not come back by itself or soon.
+    /// Goes on in the background when the deadline comes first.
+    ///
+    /// # Errors
+    /// As [`Backend::sync`].
+    fn tidy(&self, deadline: Deadline) -> Result<()> {
+        self.sync(deadline)
+    }
 }
 
 /// A blob as read.

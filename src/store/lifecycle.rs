@@ -84,6 +84,7 @@ impl Drop for Life {
         store.stop_folding();
         // Without a journal, what is not in records would be lost with this handle.
         if self.0.journal.is_none()
+            && !self.0.read_only
             && !self.0.released.load(Ordering::Acquire)
             && let Err(e) = store.settle()
         {

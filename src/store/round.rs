@@ -23,7 +23,7 @@ impl Store {
     /// Begins a round, when the one before has ended.
     ///
     /// # Errors
-    /// [`StoreError::ReadOnly`]; [`StoreError::Released`]; as [`Store::fold_now`].
+    /// [`StoreError::ReadOnly`]; [`StoreError::Released`].
     pub fn begin_round(&self) -> Result<Round<'_>, StoreError> {
         self.check_open()?;
         let inner = &self.inner;
@@ -31,8 +31,6 @@ impl Store {
             return Err(StoreError::ReadOnly);
         }
         let turn = inner.round_turn.lock();
-        // Else what was replaced a moment ago would still stand in records.
-        self.fold_now()?;
         // A fold under way has written pages to which no record refers yet.
         let _no_fold = inner.fold_turn.lock();
         let mut state = inner.commit.lock();
@@ -107,13 +105,13 @@ impl Round<'_> {
         Ok(freed)
     }
 
-    /// Makes durable that pages are gone: a storage gives their space back only then.
+    /// Has the storage give back the space of what was freed.
     ///
     /// # Errors
     /// Those of the backend.
-    pub fn sync(&self) -> Result<(), StoreError> {
+    pub fn tidy(&self) -> Result<(), StoreError> {
         let pager = &self.store.inner.pager;
-        Ok(pager.backend().sync(pager.deadline())?)
+        Ok(pager.backend().tidy(pager.deadline())?)
     }
 }
 

@@ -263,16 +263,22 @@ impl Writing {
     /// Seals the memtable if it is full; `logged` is the last record in it.
     fn seal_if_full(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
         if tree.is_full(MEMTABLE)? {
-            // A table must not be durable before the blobs that it points to, nor, for then the
-            // log no longer tells of them, before the space of the dead ones is given back.
-            packs.sync()?;
-            if packs.has_dead() {
-                ops::sync(packs, &self.log)?;
-                packs.punch(logged);
-            }
-            tree.seal(logged, &packs.take_changed())?;
-            self.workers.sealed(logged);
+            self.seal(tree, packs, logged)?;
         }
+        Ok(())
+    }
+
+    /// Seals the memtable.
+    fn seal(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
+        // A table must not be durable before the blobs that it points to, nor, for then the
+        // log no longer tells of them, before the space of the dead ones is given back.
+        packs.sync()?;
+        if packs.has_dead() {
+            ops::sync(packs, &self.log)?;
+            packs.punch(logged);
+        }
+        tree.seal(logged, &packs.take_changed())?;
+        self.workers.sealed(logged);
         Ok(())
     }
 }

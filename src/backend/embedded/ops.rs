@@ -286,6 +286,22 @@ impl Backend for Embedded {
         writing.workers.look_at_packs();
         Ok(())
     }
+
+    /// What was deleted from packs takes a hole there; what was deleted from tables, merging them
+    /// all, which is done when it is worth it.
+    fn tidy(&self, deadline: Deadline) -> Result<()> {
+        let Some(writing) = &self.writing else {
+            return Ok(());
+        };
+        sync(&self.packs, &writing.log)?;
+        self.packs.punch(writing.log.synced());
+        {
+            let (writing, last) = self.writing(Operation::Sync, b"", deadline)?;
+            writing.seal(&self.tree, &self.packs, *last)?;
+        }
+        writing.workers.tidy(deadline);
+        Ok(())
+    }
 }
 
 /// Makes everything durable that was written before: the packs first, for the log points into them.
