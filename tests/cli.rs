@@ -12,6 +12,7 @@ mod cli {
     mod edit;
     mod entries;
     mod exits;
+    mod fsck;
     mod harness;
     mod lifecycle;
     mod names;

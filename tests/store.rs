@@ -9,6 +9,8 @@
 
 mod store {
     mod api;
+    mod damage;
+    mod fsck;
     mod limits;
     mod races;
     mod reclaim;

@@ -158,6 +158,30 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn tidy(&self, deadline: Deadline) -> Result<()> {
         self.sync(deadline)
     }
+
+    /// Looks at the storage's own files, beyond what reading every blob looks at, and changes
+    /// nothing. `meter` is told how many bytes were read, and ends the look by giving false.
+    ///
+    /// # Errors
+    /// A failure of the storage. Damage is a [`Flaw`].
+    fn verify(&self, meter: &mut Meter<'_>) -> Result<Vec<Flaw>> {
+        let _nothing_beside_blobs = meter;
+        Ok(Vec::new())
+    }
+}
+
+/// Hears how many bytes were read, and says whether to go on.
+pub type Meter<'a> = dyn FnMut(u64) -> bool + 'a;
+
+/// Something that is not as the storage wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// The file, below the storage's directory.
+    pub place: String,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether nothing depends on it.
+    pub harmless: bool,
 }
 
 /// A blob as read.

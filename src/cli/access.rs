@@ -20,7 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many daemons that end one after the other a command puts up with.
 const DAEMONS: usize = 3;
 /// How often to look again.
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 
 /// What a command does with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,6 +78,14 @@ pub enum CliError {
         /// What is missing.
         why: String,
     },
+    /// Stored bytes are not what was written.
+    #[error("{what}: {why}")]
+    Damaged {
+        /// Where.
+        what: String,
+        /// How much.
+        why: String,
+    },
     /// Anything else.
     #[error("{what}: {why}")]
     Failed {

@@ -47,6 +47,7 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
         Request::Move { from, to, over } => mv::rename(store, from, to, *over),
         Request::Exchange { a, b } => mv::exchange(store, a, b),
         Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
+        Request::Check { id, rate } => holder.checks().go_on(store, *id, *rate),
         Request::Reclaim => gc::reclaim(store),
         Request::Files(request) => files::answer(holder, request),
     }

@@ -106,6 +106,7 @@ impl Exit {
             CliError::InUse { .. } => Self::InUse,
             CliError::Denied { .. } => Self::Denied,
             CliError::Unsupported { .. } => Self::Unsupported,
+            CliError::Damaged { .. } => Self::Damaged,
             CliError::Failed { .. } => Self::Failed,
             CliError::Store(error) => store(error),
             CliError::Reclaim(error) => reclaim(error),

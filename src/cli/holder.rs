@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::blob::Uploads;
+use super::check::Checks;
 use super::error::CliError;
 use crate::store::Store;
 use crate::view::{View, ViewOptions};
@@ -19,6 +20,7 @@ pub struct Holder {
     options: ViewOptions,
     view: Mutex<Option<Arc<View>>>,
     uploads: Uploads,
+    checks: Checks,
 }
 
 impl Holder {
@@ -29,6 +31,7 @@ impl Holder {
             options,
             view: Mutex::new(None),
             uploads: Uploads::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -40,6 +43,11 @@ impl Holder {
     /// Byte strings that are on their way into it.
     pub(super) fn uploads(&self) -> &Uploads {
         &self.uploads
+    }
+
+    /// Checks of it that are under way.
+    pub(super) fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     /// Its files, made at the first use.
@@ -59,6 +67,7 @@ impl Holder {
 
     /// Commits what was done through the view. No command may follow.
     pub(super) fn shut_down(&self) {
+        self.checks.end();
         if let Some(view) = self.view.lock().take() {
             view.shutdown();
         }

@@ -9,6 +9,7 @@ mod access;
 pub mod background;
 mod beacon;
 mod blob;
+mod check;
 mod connections;
 mod content;
 mod cp;
@@ -26,6 +27,7 @@ mod export_tree;
 mod file_request;
 mod files;
 pub mod frame;
+mod fsck;
 mod gc;
 mod get;
 mod holder;
@@ -97,6 +99,7 @@ enum Verb {
     Gc(gc::Gc),
     Import(import::Import),
     Export(export::Export),
+    Fsck(fsck::Fsck),
     Destroy(destroy::Destroy),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -157,6 +160,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Gc(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
+        Verb::Fsck(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),
         Verb::Demo(verb) => verb.run(out),
         Verb::Update(verb) => verb.run(out),

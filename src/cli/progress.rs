@@ -115,7 +115,7 @@ impl Progress {
 }
 
 /// A size for people.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes;
     let mut rest = 0;
     let mut units = ["bytes", "KiB", "MiB", "GiB", "TiB"].into_iter();

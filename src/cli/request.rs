@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::check::{Facts, Problem};
 use super::entry::EntryInfo;
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
@@ -115,6 +116,13 @@ pub enum Request {
         /// Also a directory with entries.
         recursive: bool,
     },
+    /// Begins a check, or goes on with it. → [`Response::Checked`]
+    Check {
+        /// What its parts have in common.
+        id: Uuid,
+        /// At most so many bytes a second.
+        rate: u64,
+    },
     /// Frees the pages that are in use no more. → [`Response::Reclaimed`]
     Reclaim,
     /// Something with files and directories, as the mount shows them.
@@ -132,6 +140,7 @@ impl Request {
                 | Self::Get { .. }
                 | Self::GetKey { .. }
                 | Self::Part { .. }
+                | Self::Check { .. }
                 | Self::Reclaim
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
@@ -189,6 +198,13 @@ pub enum Response {
     },
     /// A file or directory.
     File(Box<FileFacts>),
+    /// What a check has found since the last time.
+    Checked {
+        /// What is wrong.
+        problems: Vec<Problem>,
+        /// What was looked at, once it has ended.
+        facts: Option<Box<Facts>>,
+    },
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
     /// Pages were freed.

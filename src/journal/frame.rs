@@ -178,6 +178,13 @@ pub fn decode_header(key: &Key, store: &Uuid, bytes: &[u8]) -> Header {
     read_header(key, store, bytes).unwrap_or(Header::Invalid)
 }
 
+/// The store that a header says it belongs to, if the header is valid for that store.
+pub fn header_store(bytes: &[u8]) -> Option<Uuid> {
+    let id = Uuid::from_slice(bytes.get(16..32)?).ok()?;
+    let header = decode_header(&Key::new(&id), &id, bytes);
+    matches!(header, Header::Valid(_)).then_some(id)
+}
+
 fn read_header(key: &Key, store: &Uuid, bytes: &[u8]) -> Option<Header> {
     let (covered, rest) = bytes.split_at_checked(HEADER - CHECK)?;
     let check = *rest.first_chunk::<CHECK>()?;

@@ -40,6 +40,7 @@
 //! until the journal is opened again. Opening writes the records that it found once more, and
 //! syncs them, because a page whose writing failed counts as clean.
 
+mod check;
 mod error;
 pub(crate) mod faults;
 mod frame;
@@ -56,6 +57,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
+pub use check::{Inspection, JournalFlaw, inspect, owner, salvage};
 pub use error::JournalError;
 use frame::Key;
 pub use frame::MAX_PAYLOAD;

@@ -48,6 +48,11 @@ impl Note {
     }
 }
 
+/// Whether a file of a journal is its note.
+pub fn is_note(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == NOTE_FILE)
+}
+
 /// What the note in `dir` says; 0 if it says nothing.
 pub fn read(dir: &Path, key: &Key) -> u64 {
     let mut note = [0; NOTE];

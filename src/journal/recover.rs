@@ -47,26 +47,43 @@ impl Recovered {
 
 /// A segment file.
 #[derive(Debug)]
-struct Found {
-    path: PathBuf,
-    first: u64,
-    content: Vec<u8>,
-    frames: Vec<FoundFrame>,
+pub struct Found {
+    pub path: PathBuf,
+    pub first: u64,
+    pub content: Vec<u8>,
+    pub frames: Vec<FoundFrame>,
     /// Where valid frames stop, each with the sequence number that was expected there.
-    breaks: Vec<(u64, u64)>,
+    pub breaks: Vec<(u64, u64)>,
     /// The highest record that anything here says was synced.
     claimed: u64,
-    header: Header,
+    pub header: Header,
     /// The end of the last frame that is kept, and its record.
     kept: Option<(u64, u64)>,
 }
 
 /// A valid frame's place in its segment's content.
 #[derive(Debug)]
-struct FoundFrame {
-    seq: u64,
-    offset: usize,
-    payload: usize,
+pub struct FoundFrame {
+    pub seq: u64,
+    pub offset: usize,
+    pub payload: usize,
+}
+
+impl Found {
+    /// The records after `folded`.
+    pub fn records(&self, folded: u64) -> impl Iterator<Item = JournalRecord> {
+        let later = self.frames.iter().filter(move |frame| frame.seq > folded);
+        later.map(|frame| self.record(frame))
+    }
+
+    fn record(&self, frame: &FoundFrame) -> JournalRecord {
+        let start = frame.offset + FRAME_HEADER;
+        let payload = self.content.get(start..start + frame.payload);
+        JournalRecord {
+            seq: frame.seq,
+            payload: payload.unwrap_or_default().to_vec(),
+        }
+    }
 }
 
 /// Reads the journal in `dir`, changing nothing.
@@ -118,7 +135,7 @@ pub fn clean(dir: &Path, recovered: &Recovered) -> Result<Vec<Closed>> {
 }
 
 /// The segment files in order.
-fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+pub fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let failed = |source| JournalError::io("list", dir, source);
     let mut found = Vec::new();
     if !dir.exists() {
@@ -134,7 +151,7 @@ fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Found> {
+pub fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Found> {
     let failed = |source| JournalError::io("read", &path, source);
     if fs::metadata(&path).map_err(failed)?.len() > LONGEST {
         let reason = "it is longer than a segment can be".to_owned();
@@ -191,7 +208,7 @@ fn scan(segment: &mut Found, key: &Key) {
                 segment.breaks.push((next, at as u64));
             }
             broken = true;
-            at += ALIGN;
+            at = after_zeroes(&segment.content, at + ALIGN);
             continue;
         };
         broken = false;
@@ -205,6 +222,18 @@ fn scan(segment: &mut Found, key: &Key) {
         next = frame.seq.saturating_add(1);
         at += frame_length(payload);
     }
+}
+
+/// The next place, from `at` on, where a frame may begin: most of a segment is reserved space, and
+/// no frame's header is all zeroes.
+fn after_zeroes(content: &[u8], at: usize) -> usize {
+    let rest = content.get(at..).unwrap_or_default();
+    let (words, tail) = rest.as_chunks::<ALIGN>();
+    let zeroes = words.iter().take_while(|word| **word == [0; ALIGN]).count();
+    if zeroes == words.len() && tail.iter().all(|byte| *byte == 0) {
+        return content.len();
+    }
+    at + zeroes.saturating_sub(FRAME_HEADER / ALIGN) * ALIGN
 }
 
 /// A header is durable before the first frame is written: frames under a wrong one are damage.
@@ -239,13 +268,7 @@ fn longest_run(segments: &mut [Found], folded: u64) -> Vec<JournalRecord> {
             if frame.seq != next {
                 return records;
             }
-            let start = frame.offset + FRAME_HEADER;
-            let payload = segment.content.get(start..start + frame.payload);
-            let payload = payload.unwrap_or_default().to_vec();
-            records.push(JournalRecord {
-                seq: frame.seq,
-                payload,
-            });
+            records.push(segment.record(frame));
             let end = frame.offset + frame_length(frame.payload);
             segment.kept = Some((end as u64, frame.seq));
             next = next.saturating_add(1);

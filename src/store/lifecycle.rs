@@ -15,7 +15,9 @@ use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
 use super::pages::PageWrites;
 use super::record::Doc;
-use super::{CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key};
+use super::{
+    CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, unfinished,
+};
 use crate::backend::embedded::{Access, Embedded};
 use crate::backend::{Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
@@ -24,7 +26,7 @@ use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
 /// The directory of the journal within an embedded store.
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";
 /// Bytes of decoded pages and documents kept, unless told otherwise.
 const CACHE: u64 = 32 << 20;
 
@@ -113,14 +115,10 @@ impl Store {
                 (backend, Some(guard), *id)
             }
             Location::Embedded(dir) => {
-                if Embedded::exists(dir)? {
-                    return Err(StoreError::Exists {
-                        location: location.to_string(),
-                    });
-                }
-                refuse_other_content(dir, location)?;
-                let backend =
-                    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))?;
+                let backend = match unfinished::blank(dir)? {
+                    Some(backend) => backend,
+                    None => create_embedded(dir, location)?,
+                };
                 (
                     Arc::new(backend),
                     None,
@@ -387,7 +385,7 @@ impl Forest for ReplayForest<'_> {
 }
 
 /// Applies the records that no fold has seen and gives the last one that counts.
-fn replay(
+pub(super) fn replay(
     recovery: &mut Recovery,
     folded: u64,
     docs: &Docs,
@@ -454,7 +452,7 @@ fn replay(
     Ok(last)
 }
 
-fn in_use(location: &Location, e: BackendError) -> StoreError {
+pub(super) fn in_use(location: &Location, e: BackendError) -> StoreError {
     match e {
         BackendError::LockHeld { pid, .. } => StoreError::InUse {
             location: location.to_string(),
@@ -468,7 +466,7 @@ fn in_use(location: &Location, e: BackendError) -> StoreError {
     }
 }
 
-fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
+pub(super) fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
     let location = location.to_string();
     match std::fs::symlink_metadata(dir) {
         Ok(m) if m.is_dir() => {
@@ -492,6 +490,18 @@ fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
             source,
         },
     }
+}
+
+fn create_embedded(dir: &Path, location: &Location) -> Result<Embedded, StoreError> {
+    if Embedded::exists(dir)? {
+        return Err(StoreError::Exists {
+            location: location.to_string(),
+        });
+    }
+    if !unfinished::is_rest(dir) {
+        refuse_other_content(dir, location)?;
+    }
+    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))
 }
 
 fn refuse_other_content(dir: &Path, location: &Location) -> Result<(), StoreError> {

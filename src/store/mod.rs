@@ -11,6 +11,7 @@
 
 mod api;
 mod binary;
+mod check;
 mod clock;
 mod commit;
 mod docs;
@@ -28,6 +29,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod unfinished;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +39,7 @@ use uuid::Uuid;
 
 pub use api::{Change, Keys};
 pub use binary::{BlobReader, BlobWriter};
+pub use check::{Finding, Report, Watcher, check};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};

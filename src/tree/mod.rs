@@ -7,6 +7,7 @@
 
 pub mod content;
 pub mod convert;
+mod cut;
 pub mod edit;
 mod entry;
 mod error;
@@ -19,6 +20,7 @@ mod pager;
 mod time;
 mod walk;
 
+pub use cut::{Cut, is_silence};
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
 pub use fold::{Folded, Folder};

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use super::entry::{Content, Entry, Node, PageAddr, PageRef};
+use super::entry::{CHUNK, Content, Entry, Node, PageAddr, PageRef};
 use super::error::TreeError;
 use super::live::{AddrHasher, PageKind};
-use super::map::{Body, Link};
+use super::map::{Body, Child, Link};
 use super::page::read_run;
 use super::pager::{Pager, hex};
 use crate::value::{Key, KeyPath, cbor};
@@ -17,7 +17,7 @@ use crate::value::{Key, KeyPath, cbor};
 pub enum Reading {
     /// Those that refer to other pages: enough to know what is reachable.
     Runs,
-    /// All of them, to verify them.
+    /// All of them, comparing each with its address and with what refers to it.
     All,
 }
 
@@ -35,6 +35,12 @@ pub trait Visitor {
     /// # Errors
     /// Any, to end the walk.
     fn damaged(&mut self, path: &KeyPath, error: TreeError) -> Result<(), TreeError>;
+
+    /// The entry at `path` is a name of the linked file `id`. It comes again only where the walk
+    /// comes again.
+    fn link(&mut self, path: &KeyPath, id: u64) {
+        let _ = (path, id);
+    }
 }
 
 /// A set of pages. Keeps half of each address, which is as good as unique.
@@ -94,12 +100,40 @@ struct Place {
 
 type At = Option<Arc<Place>>;
 
+/// The pages that lead to a place: they are not sound if something below is not.
+struct Above {
+    run: PageAddr,
+    above: Through,
+}
+
+type Through = Option<Arc<Above>>;
+
 /// What is yet to be walked over. Kept in a list of its own, because documents may nest deeper
 /// than a thread's stack bears.
 enum Todo {
-    Entry(Entry, At),
+    Entry(Entry, At, Through),
     /// The run of a directory's entries, or of a content's chunks, which are at the same place.
-    Run(Link, At, Items),
+    Run(Link, At, Through, Items, Expected),
+}
+
+/// What the run above says of a run.
+#[derive(Default)]
+pub(super) struct Expected {
+    pub level: Option<u32>,
+    pub first: Option<Key>,
+    /// The first key of the next run.
+    pub before: Option<Key>,
+}
+
+impl Expected {
+    /// What a branch says of its child.
+    pub fn of_child(level: u32, children: &[Child], at: usize) -> Self {
+        Self {
+            level: level.checked_sub(1),
+            first: children.get(at).map(|child| child.first.clone()),
+            before: children.get(at + 1).map(|next| next.first.clone()),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -142,7 +176,7 @@ impl<'a> Walk<'a> {
             let key = key.clone();
             Some(Arc::new(Place { above, key }))
         });
-        self.all(vec![Todo::Entry(entry.clone(), at)], visitor)
+        self.all(vec![Todo::Entry(entry.clone(), at, None)], visitor)
     }
 
     /// Walks over a page that memory refers to, and the pages below it. One that is not there is
@@ -171,7 +205,8 @@ impl<'a> Walk<'a> {
         let page = Arc::new(PageRef::new(addr, kind, 0, 0, 0));
         match self.pager.has(&page) {
             Ok(()) => {
-                let run = Todo::Run(Link::Page(page), None, Items::Entries);
+                let link = Link::Page(page);
+                let run = Todo::Run(link, None, None, Items::Entries, Expected::default());
                 self.all(vec![run], visitor)
             }
             Err(TreeError::MissingPage { .. }) => {
@@ -185,8 +220,16 @@ impl<'a> Walk<'a> {
     fn all(&mut self, mut todo: Vec<Todo>, visitor: &mut dyn Visitor) -> Result<(), TreeError> {
         while let Some(next) = todo.pop() {
             match next {
-                Todo::Entry(entry, at) => self.node(&entry.node, &at, visitor, &mut todo)?,
-                Todo::Run(link, at, items) => self.run(&link, &at, items, visitor, &mut todo)?,
+                Todo::Entry(entry, at, through) => {
+                    self.node(&entry.node, &at, &through, visitor, &mut todo)?;
+                }
+                Todo::Run(link, at, through, items, expected) => {
+                    let found = Found {
+                        at: &at,
+                        through: &through,
+                    };
+                    self.run(&link, found, items, &expected, visitor, &mut todo)?;
+                }
             }
         }
         Ok(())
@@ -196,28 +239,34 @@ impl<'a> Walk<'a> {
         &mut self,
         node: &Node,
         at: &At,
+        through: &Through,
         visitor: &mut dyn Visitor,
         todo: &mut Vec<Todo>,
     ) -> Result<(), TreeError> {
+        let found = Found { at, through };
+        let run = |link: &Link, items| {
+            let (at, through) = (at.clone(), through.clone());
+            Todo::Run(link.clone(), at, through, items, Expected::default())
+        };
         match node {
-            Node::Text(Content::Page(page)) | Node::Bytes(Content::Page(page)) => {
-                self.content(page, at, visitor, |_| Ok(()))?;
+            Node::Text(Content::Page(page)) => {
+                self.content(page, found, visitor, |bytes| match str::from_utf8(bytes) {
+                    Ok(_) => check_content(bytes),
+                    Err(e) => Err(e.to_string()),
+                })?;
             }
-            Node::ScalarPage(page) => self.content(page, at, visitor, |bytes| {
-                cbor::decode(bytes)?;
-                Ok(())
+            Node::Bytes(Content::Page(page)) => {
+                self.content(page, found, visitor, check_content)?;
+            }
+            Node::ScalarPage(page) => self.content(page, found, visitor, |bytes| {
+                cbor::decode(bytes).map(|_| ()).map_err(|e| e.to_string())
             })?,
             Node::Text(Content::Chunked(content)) | Node::Bytes(Content::Chunked(content)) => {
-                let link = content.chunks.0.clone();
-                todo.push(Todo::Run(link, at.clone(), Items::Chunks));
+                todo.push(run(&content.chunks.0, Items::Chunks));
             }
-            Node::Map(map) | Node::Vector(map) => {
-                todo.push(Todo::Run(map.0.clone(), at.clone(), Items::Entries));
-            }
-            Node::Text(Content::Inline(_))
-            | Node::Bytes(Content::Inline(_))
-            | Node::Scalar(_)
-            | Node::Ref(_) => {}
+            Node::Map(map) | Node::Vector(map) => todo.push(run(&map.0, Items::Entries)),
+            Node::Ref(id) => visitor.link(&path(at), *id),
+            Node::Text(Content::Inline(_)) | Node::Bytes(Content::Inline(_)) | Node::Scalar(_) => {}
         }
         Ok(())
     }
@@ -225,25 +274,24 @@ impl<'a> Walk<'a> {
     fn content(
         &mut self,
         page: &PageRef,
-        at: &At,
+        found: Found<'_>,
         visitor: &mut dyn Visitor,
-        check: impl FnOnce(&[u8]) -> Result<(), TreeError>,
+        check: impl FnOnce(&[u8]) -> Result<(), String>,
     ) -> Result<(), TreeError> {
         if self.seen.contents.contains(&short(&page.addr)) {
             return Ok(());
         }
         if self.reading == Reading::All {
-            let found = self.pager.read(page).and_then(|bytes| {
-                if bytes.len() as u64 != page.len {
-                    return Err(TreeError::malformed(
-                        format!("page {}", hex(&page.addr)),
-                        format!("{} bytes where {} are expected", bytes.len(), page.len),
-                    ));
+            let read = verified(self.pager, page).and_then(|bytes| {
+                let length = bytes.len() as u64;
+                if length != page.len {
+                    let reason = format!("{length} bytes where {} are expected", page.len);
+                    return Err(no_page(page, reason));
                 }
-                check(&bytes)
+                check(&bytes).map_err(|reason| no_page(page, reason))
             });
-            if let Err(e) = found {
-                return visitor.damaged(&path(at), e);
+            if let Err(e) = read {
+                return self.damaged(found, e, visitor);
             }
         }
         self.seen.contents.insert(short(&page.addr));
@@ -253,8 +301,9 @@ impl<'a> Walk<'a> {
     fn run(
         &mut self,
         link: &Link,
-        at: &At,
+        found: Found<'_>,
         items: Items,
+        expected: &Expected,
         visitor: &mut dyn Visitor,
         todo: &mut Vec<Todo>,
     ) -> Result<(), TreeError> {
@@ -264,7 +313,7 @@ impl<'a> Walk<'a> {
             Link::Mem(run) => match run.saved.get() {
                 Some(page) => page,
                 None => {
-                    below(&run.body, at, items, todo);
+                    below(&run.body, found.at, found.through, items, todo);
                     return Ok(());
                 }
             },
@@ -272,33 +321,140 @@ impl<'a> Walk<'a> {
         if self.seen.runs.contains(&short(&page.addr)) {
             return Ok(());
         }
-        let read = self
-            .pager
-            .read(page)
-            .and_then(|bytes| Ok((read_run(&bytes)?, bytes.len())));
+        let read = match self.reading {
+            Reading::Runs => self
+                .pager
+                .read(page)
+                .and_then(|bytes| Ok((read_run(&bytes)?, bytes.len()))),
+            Reading::All => verified_run(self.pager, page, expected),
+        };
         match read {
             Ok((body, bytes)) => {
                 self.seen.runs.insert(short(&page.addr));
                 visitor.page(bytes as u64)?;
-                below(&body, at, items, todo);
+                let through = Some(Arc::new(Above {
+                    run: page.addr,
+                    above: found.through.clone(),
+                }));
+                below(&body, found.at, &through, items, todo);
                 Ok(())
             }
-            Err(e) => visitor.damaged(&path(at), e),
+            Err(e) => self.damaged(found, e, visitor),
         }
+    }
+
+    /// Tells of damage, and forgets the pages that led to it: whoever comes to them another way
+    /// comes to the damage, too.
+    fn damaged(
+        &mut self,
+        found: Found<'_>,
+        error: TreeError,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), TreeError> {
+        let mut through = found.through.as_deref();
+        while let Some(page) = through {
+            self.seen.runs.remove(&short(&page.run));
+            through = page.above.as_deref();
+        }
+        visitor.damaged(&path(found.at), error)
     }
 }
 
-/// Notes what has pages in the items of a run.
-fn below(body: &Body, at: &At, items: Items, todo: &mut Vec<Todo>) {
+/// Where something was found.
+#[derive(Clone, Copy)]
+struct Found<'f> {
+    at: &'f At,
+    through: &'f Through,
+}
+
+fn check_content(bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() > CHUNK {
+        return Err(format!("{} bytes, more than a chunk", bytes.len()));
+    }
+    Ok(())
+}
+
+fn no_page(page: &PageRef, reason: impl ToString) -> TreeError {
+    TreeError::malformed(format!("page {}", hex(&page.addr)), reason)
+}
+
+/// The bytes of a page, compared with its address.
+pub(super) fn verified(pager: &Pager, page: &PageRef) -> Result<Vec<u8>, TreeError> {
+    let bytes = pager.read(page)?;
+    if pager.address(&bytes) != page.addr {
+        return Err(no_page(page, "its content is that of another page"));
+    }
+    Ok(bytes)
+}
+
+/// The run in a page and the page's length, compared with what refers to it.
+pub(super) fn verified_run(
+    pager: &Pager,
+    page: &PageRef,
+    expected: &Expected,
+) -> Result<(Body, usize), TreeError> {
+    let bytes = verified(pager, page)?;
+    let body = read_run(&bytes).map_err(|e| match e {
+        TreeError::Malformed { reason, .. } => no_page(page, reason),
+        other => other,
+    })?;
+    run_fits(&body, page, expected).map_err(|reason| no_page(page, reason))?;
+    Ok((body, bytes.len()))
+}
+
+fn run_fits(body: &Body, page: &PageRef, expected: &Expected) -> Result<(), String> {
+    let (level, entries, dirs) = match body {
+        Body::Leaf(items) => {
+            let dirs = items.iter().filter(|(_, entry)| entry.is_dir()).count();
+            (0, items.len() as u64, dirs as u64)
+        }
+        Body::Branch { level, children } => {
+            let sum = |count: fn(&Child) -> u64| {
+                let counts = children.iter().map(count);
+                counts.fold(0_u64, u64::saturating_add)
+            };
+            (*level, sum(|c| c.count), sum(|c| c.dirs))
+        }
+    };
+    if expected.level.is_some_and(|expected| expected != level) {
+        return Err(format!("a run of level {level} in the place of another"));
+    }
+    if (entries, dirs) != (page.len, page.dirs) {
+        return Err(format!(
+            "{entries} entries and {dirs} directories where {} and {} are expected",
+            page.len, page.dirs
+        ));
+    }
+    let (first, last) = match body {
+        Body::Leaf(items) => (items.first().map(|i| &i.0), items.last().map(|i| &i.0)),
+        Body::Branch { children, .. } => (
+            children.first().map(|c| &c.first),
+            children.last().map(|c| &c.first),
+        ),
+    };
+    let too_early = expected.first.is_some() && first != expected.first.as_ref();
+    let too_late = last.zip(expected.before.as_ref());
+    if too_early || too_late.is_some_and(|(last, before)| last >= before) {
+        return Err("keys that belong into another run".to_owned());
+    }
+    Ok(())
+}
+
+/// Notes what the walk goes on to in the items of a run.
+fn below(body: &Body, at: &At, through: &Through, items: Items, todo: &mut Vec<Todo>) {
     match body {
-        Body::Branch { children, .. } => todo.extend(
-            children
+        Body::Branch { level, children } => {
+            todo.extend(children.iter().enumerate().rev().map(|(n, child)| {
+                let expected = Expected::of_child(*level, children, n);
+                let (at, through) = (at.clone(), through.clone());
+                Todo::Run(child.link.clone(), at, through, items, expected)
+            }));
+        }
+        Body::Leaf(entries) => {
+            let with_pages = entries
                 .iter()
                 .rev()
-                .map(|child| Todo::Run(child.link.clone(), at.clone(), items)),
-        ),
-        Body::Leaf(entries) => {
-            let with_pages = entries.iter().rev().filter(|(_, e)| may_have_pages(e));
+                .filter(|(_, e)| may_have_pages(e) || matches!(e.node, Node::Ref(_)));
             todo.extend(with_pages.map(|(key, entry)| {
                 let at = match items {
                     Items::Chunks => at.clone(),
@@ -307,7 +463,7 @@ fn below(body: &Body, at: &At, items: Items, todo: &mut Vec<Todo>) {
                         key: key.clone(),
                     })),
                 };
-                Todo::Entry(entry.clone(), at)
+                Todo::Entry(entry.clone(), at, through.clone())
             }));
         }
     }

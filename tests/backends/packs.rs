@@ -383,14 +383,14 @@ fn another_format_is_refused_by_name() {
         .nth(1)
         .unwrap()
         .to_owned();
-    let lines = format!("kfs engine 3\n{id}\n");
+    let lines = format!("kfs engine 4\n{id}\n");
     let check = &blake3::hash(lines.as_bytes()).to_hex()[..32];
     fs::write(&path, format!("{lines}{check}\n")).unwrap();
     let opened = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO);
     let error = opened.unwrap_err();
     assert!(
-        matches!(error, BackendError::Format { found: 3, .. }),
+        matches!(error, BackendError::Format { found: 4, .. }),
         "{error:?}"
     );
-    assert!(error.to_string().contains("format 3"), "{error}");
+    assert!(error.to_string().contains("format 4"), "{error}");
 }

@@ -34,6 +34,8 @@ mod operations;
 mod program;
 mod random;
 mod raw;
+mod scrub;
+mod semantics;
 mod table;
 mod times;
 mod tree;

@@ -2,7 +2,7 @@
 //! storage is whole.
 //!
 //! ```text
-//! kfs engine 2
+//! kfs engine 3
 //! 6f1c0a52-…         the UUID that the log is bound to
 //! 0123456789abcdef…  BLAKE3 of the two lines above, 32 hex digits
 //! ```
@@ -20,7 +20,7 @@ const IDENTITY_FILE: &str = "identity";
 
 /// What every format begins with, before its number.
 const FORMAT: &str = "kfs engine ";
-const NUMBER: u32 = 2;
+const NUMBER: u32 = 3;
 
 /// Whether `dir` has one. That it cannot be looked at, as without permission, says neither.
 pub fn exists(dir: &Path) -> io::Result<bool> {
@@ -39,6 +39,8 @@ pub fn create(dir: &Path, id: Uuid) -> io::Result<()> {
     let mut file = File::create(&temporary)?;
     file.write_all(text(NUMBER, id).as_bytes())?;
     file.sync_all()?;
+    // What is whole once the identity is there must be durable before.
+    File::open(dir)?.sync_all()?;
     fs::rename(&temporary, dir.join(IDENTITY_FILE))?;
     File::open(dir)?.sync_all()
 }

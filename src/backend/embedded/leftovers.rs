@@ -12,21 +12,18 @@ use std::path::Path;
 use lsm_tree::{AbstractTree, AnyTree};
 use tracing::debug;
 
-/// The engine's directories of numbered files.
+/// The engine's directory of numbered files.
 const TABLES: &str = "tables";
-const BLOBS: &str = "blobs";
 
 /// The files that there were before a step.
 pub struct Before {
     tables: HashSet<OsString>,
-    blobs: HashSet<OsString>,
 }
 
 impl Before {
     pub fn look(dir: &Path) -> Self {
         Self {
             tables: names(&dir.join(TABLES)),
-            blobs: names(&dir.join(BLOBS)),
         }
     }
 
@@ -36,9 +33,6 @@ impl Before {
         let version = tree.current_version();
         let tables: HashSet<u64> = version.iter_tables().map(lsm_tree::Table::id).collect();
         remove(&dir.join(TABLES), &self.tables, |id| tables.contains(&id));
-        remove(&dir.join(BLOBS), &self.blobs, |id| {
-            version.blob_files.contains_key(id)
-        });
     }
 }
 

@@ -11,15 +11,77 @@
 //!  +-------------+-----------------------+---------+
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::backend::{BackendError, Operation, Result};
 
-/// Refuses the tree in `dir` unless its manifest is there and whole.
-pub fn verify(dir: &Path) -> Result<()> {
+/// What a manifest says: the files that belong to the tree, by number, with the XXH3 of each.
+///
+/// ```text
+/// section "tables":     levels u8 | per level: runs u8 | per run: tables u32 LE |
+///                       per table: number u64 LE | 0 | XXH3 u128 LE | sequence offset u64 LE
+/// section "blob_files": files u32 LE | per file: number u64 LE | 0 | XXH3 u128 LE
+/// ```
+#[derive(Debug, Default)]
+pub struct Manifest {
+    /// Sorted tables: checksum, and what is added to the sequence numbers in it.
+    pub tables: BTreeMap<u64, (u128, u64)>,
+    /// Files of large blobs.
+    pub blobs: BTreeMap<u64, u128>,
+}
+
+/// Reads the manifest that counts.
+pub fn read_current(dir: &Path) -> Result<Manifest> {
+    let path = verify(dir)?;
+    parse_manifest(&path).map_err(|error| damage(&path, &error.to_string()))
+}
+
+/// Reads the one at `path`, whatever `current` says.
+pub fn parse_manifest(path: &Path) -> Result<Manifest, sfa::Error> {
+    let archive = sfa::Reader::new(path)?;
+    let section = |name: &[u8]| {
+        let section = archive.toc().section(name);
+        let missing = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+        section.ok_or_else(missing)?.buf_reader(path)
+    };
+    let mut manifest = Manifest::default();
+    let mut tables = section(b"tables")?;
+    for _level in 0..u8::from_le_bytes(take(&mut tables)?) {
+        for _run in 0..u8::from_le_bytes(take(&mut tables)?) {
+            for _table in 0..u32::from_le_bytes(take(&mut tables)?) {
+                let (number, checksum) = numbered(&mut tables)?;
+                let offset = u64::from_le_bytes(take(&mut tables)?);
+                manifest.tables.insert(number, (checksum, offset));
+            }
+        }
+    }
+    let mut blobs = section(b"blob_files")?;
+    for _file in 0..u32::from_le_bytes(take(&mut blobs)?) {
+        let (number, checksum) = numbered(&mut blobs)?;
+        manifest.blobs.insert(number, checksum);
+    }
+    Ok(manifest)
+}
+
+fn numbered(from: &mut impl Read) -> std::io::Result<(u64, u128)> {
+    let number = u64::from_le_bytes(take(from)?);
+    let [_kind] = take(from)?;
+    Ok((number, u128::from_le_bytes(take(from)?)))
+}
+
+fn take<const N: usize>(from: &mut impl Read) -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Refuses the tree in `dir` unless its manifest is there and whole. Gives where it is.
+pub fn verify(dir: &Path) -> Result<PathBuf> {
     let current = dir.join("current");
     let content = read(&current)?;
     let Some((number, checksum)) = parse(&content) else {
@@ -29,7 +91,7 @@ pub fn verify(dir: &Path) -> Result<()> {
     if xxh3_128(&read(&manifest)?) != checksum {
         return Err(damage(&manifest, "its checksum does not match"));
     }
-    Ok(())
+    Ok(manifest)
 }
 
 fn parse(content: &[u8]) -> Option<(u64, u128)> {

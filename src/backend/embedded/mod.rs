@@ -5,7 +5,7 @@
 //! DIR/engine/identity   what this is, written last
 //! DIR/engine/log/       every write until it is in a table: a journal
 //! DIR/engine/packs/     large blobs, each written once: see [`pack`]
-//! DIR/engine/tree/      the tables, and blobs of medium size beside them (lsm-tree)
+//! DIR/engine/tree/      the tables (lsm-tree)
 //! ```
 //!
 //! A write is appended to the log (one write(2), so it survives the process) and put into the
@@ -51,6 +51,7 @@
 //! later write is gone without a word, and believes its manifest. A checksum in each blob would
 //! show the other content, but nothing above would notice the missing blobs.
 
+mod check;
 mod failure;
 mod identity;
 mod leftovers;
@@ -73,6 +74,7 @@ use uuid::Uuid;
 
 use super::{BackendError, Operation, Result};
 use crate::journal::{Journal, JournalRecord, Recovery};
+pub use check::verify_closed;
 use failure::from_log;
 pub use lock::{LOCK_FILE, Lock};
 use pack::{Change, Packs};
@@ -103,6 +105,8 @@ pub enum Access {
 /// The embedded storage. Closed, and the lock released, when dropped.
 #[derive(Debug)]
 pub struct Embedded {
+    dir: PathBuf,
+    id: Uuid,
     tree: Arc<Tree>,
     packs: Arc<Packs>,
     /// `None` if it is open for reading only.
@@ -167,12 +171,14 @@ impl Embedded {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        // With a lock in the directory, what else a power loss leaves of this is known for what it is.
+        sync_dir(dir).map_err(failed)?;
         fs::create_dir(&engine).map_err(failed)?;
         let tree = Tree::create(&engine.join(TREE_DIR))?;
         let id = Uuid::new_v4();
         identity::create(&engine, id).map_err(failed)?;
         sync_dir(dir).map_err(failed)?;
-        Self::start(&engine, id, tree, Access::ReadWrite, lock)
+        Self::start(dir, id, tree, Access::ReadWrite, lock)
     }
 
     /// Opens the storage in `dir`, waiting up to `wait` for another holder to let go.
@@ -195,11 +201,12 @@ impl Embedded {
         let engine = dir.join(ENGINE_DIR);
         let id = identity::read(&engine)?;
         let tree = Tree::open(&engine.join(TREE_DIR))?;
-        Self::start(&engine, id, tree, access, lock)
+        Self::start(dir, id, tree, access, lock)
     }
 
     /// Brings the tree up to the end of the log.
-    fn start(engine: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
+    fn start(store: &Path, id: Uuid, tree: Tree, access: Access, lock: Lock) -> Result<Self> {
+        let engine = store.join(ENGINE_DIR);
         let dir = engine.join(LOG_DIR);
         let address = dir.as_os_str().as_encoded_bytes();
         let tree = Arc::new(tree);
@@ -221,6 +228,8 @@ impl Embedded {
                 tree.write(Operation::Open, writes)?;
             }
             return Ok(Self {
+                dir: store.to_owned(),
+                id,
                 tree,
                 packs,
                 writing: None,
@@ -251,11 +260,31 @@ impl Embedded {
         packs.tidy()?;
         writing.workers.look_at_packs();
         Ok(Self {
+            dir: store.to_owned(),
+            id,
             tree,
             packs,
             writing: Some(writing),
             _lock: lock,
         })
+    }
+}
+
+impl Embedded {
+    /// Brings everything from the log into tables, which happens by itself when enough has come
+    /// together.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub fn checkpoint(&self) -> Result<()> {
+        let Some(writing) = &self.writing else {
+            return Ok(());
+        };
+        let last = writing.last.lock();
+        writing.seal(&self.tree, &self.packs, *last)?;
+        self.tree.flush()?;
+        let released = writing.log.release(*last);
+        released.map_err(|error| from_log(Operation::Sync, b"", error))
     }
 }
 
@@ -270,8 +299,8 @@ impl Writing {
 
     /// Seals the memtable.
     fn seal(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
-        // A table must not be durable before the blobs that it points to, nor, for then the
-        // log no longer tells of them, before the space of the dead ones is given back.
+        // A table must not be durable before the blobs that it points to, nor, for then the log no
+        // longer tells of them, before the space of the dead ones is given back.
         packs.sync()?;
         if packs.has_dead() {
             ops::sync(packs, &self.log)?;

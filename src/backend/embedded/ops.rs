@@ -9,10 +9,10 @@ use super::failure::from_log;
 use super::pack::{Packs, Pointer, SMALLEST};
 use super::record::{self, Write};
 use super::tree::{Stored, Tree};
-use super::{Embedded, NAME, Writing};
+use super::{Embedded, NAME, Writing, check};
 use crate::backend::{
-    Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB,
-    Operation, Precondition, Result, Sharing, Written, check_address, check_size, clip,
+    Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Flaw, MAX_BATCH, MAX_BLOB,
+    Meter, Operation, Precondition, Result, Sharing, Written, check_address, check_size, clip,
 };
 use crate::journal::Journal;
 
@@ -301,6 +301,15 @@ impl Backend for Embedded {
         }
         writing.workers.tidy(deadline);
         Ok(())
+    }
+
+    fn verify(&self, meter: &mut Meter<'_>) -> Result<Vec<Flaw>> {
+        // What the log of an open storage still needs changes all the time.
+        let needed_after = match self.writing {
+            Some(_) => None,
+            None => Some(self.tree.flushed()?),
+        };
+        check::verify(&self.dir, Some(&self.id), needed_after, meter)
     }
 }
 

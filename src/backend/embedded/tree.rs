@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +20,8 @@ use lsm_tree::config::{
     BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
 };
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard,
-    KvSeparationOptions, SeqNo, SequenceNumberCounter,
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, SeqNo,
+    SequenceNumberCounter,
 };
 use parking_lot::RwLock;
 
@@ -43,10 +42,6 @@ const OPEN_FILES: usize = 128;
 
 /// The size of a table below the first level.
 const TABLE: u64 = 16 * MIB;
-
-/// Blobs of this size and larger are kept out of the sorted tables, so that compaction does not
-/// copy them each time.
-const SEPARATE: u32 = 4096;
 
 /// The entry that says how far the log is contained in the tables. Longer than any address, and
 /// behind all of them.
@@ -271,12 +266,6 @@ impl Tree {
         self.step(|| {
             let lock = self.tree.get_flush_lock();
             self.tree.flush(&lock, self.visible.get())?;
-            // The engine syncs the files that it makes, but not this directory.
-            match File::open(self.dir.join("blobs")) {
-                Ok(blobs) => blobs.sync_all()?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
             Ok(())
         })
     }
@@ -357,9 +346,10 @@ fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounte
             bloom(BloomConstructionPolicy::FalsePositiveRate(0.0001)),
             bloom(BloomConstructionPolicy::BitsPerKey(10.0)),
         ]))
-        .with_kv_separation(Some(
-            KvSeparationOptions::default().separation_threshold(SEPARATE),
-        ))
+        // The engine can keep large blobs apart, but publishes a table before the name of the file
+        // with its blobs is durable: after a power loss the whole tree may then be unreadable. What
+        // is large stands in packs.
+        .with_kv_separation(None)
 }
 
 /// The first address behind all that begin with `prefix`, if there is one.

@@ -5,7 +5,7 @@ mod parse;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-pub use parse::OptionError;
+pub use parse::{OptionError, byte_count};
 
 /// Options of a mount, as given with `-o` in a comma-separated list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -171,6 +171,14 @@ fn text(name: &str, value: &str) -> Result<String, OptionError> {
     Ok(value.to_owned())
 }
 
+/// A number of bytes, as `cache=` takes it.
+///
+/// # Errors
+/// [`OptionError`].
+pub fn byte_count(value: &str) -> Result<u64, OptionError> {
+    bytes("rate", value)
+}
+
 fn bytes(name: &str, value: &str) -> Result<u64, OptionError> {
     let (digits, shift) = match value.strip_suffix(['K', 'k']) {
         Some(digits) => (digits, 10),

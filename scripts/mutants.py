@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""usage: mutants.py [NAME...]
+Takes the guards of durability and integrity out of the code, one at a time, each in a copy, and shows
+that the test named with it turns red. Ends with 1 unless all do. A guard that is not found in the
+source any more is an error: the table must be kept in step with the code."""
+import os, re, shutil, subprocess, sys, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+COPY = os.path.join(ROOT, 'target', 'mutants')
+LIB, CRASH = ['--lib'], ['--test', 'crash']
+EVERY = 'cases::every_crash_leaves_a_state_that_was'
+
+# name, file, what stands there, what the mutant has, target, test
+MUTANTS = [
+    ('no fsync of the journal', 'src/journal/segment.rs',
+     '.and_then(|()| self.file.sync_data())', '', CRASH, EVERY),
+    ('no directory sync for a segment', 'src/journal/segment.rs',
+     '    file.sync()?;\n    sync_dir(dir)?;\n    Ok(reserved)',
+     '    file.sync()?;\n    let _ = dir;\n    Ok(reserved)', CRASH, EVERY),
+    ('no fsync of a segment\'s header', 'src/journal/segment.rs',
+     '    file.sync()?;\n    sync_dir(dir)?;\n    Ok(reserved)',
+     '    sync_dir(dir)?;\n    Ok(reserved)', LIB,
+     'journal::tests::a_segment_is_durable_with_its_name_before_its_first_record'),
+    ('no append to the journal', 'src/store/commit.rs',
+     'journal.append(seq, &payload)?;', 'let _ = (journal, &payload);', CRASH, EVERY),
+    ('publish before append', 'src/store/commit.rs',
+     '''            if let Some(journal) = &inner.journal {
+                journal.append(seq, &payload)?;
+            }
+            state.next_seq += 1;''',
+     '''            let failed = inner.journal.as_ref().map(|j| j.append(seq, &payload));
+            state.next_seq += 1;
+            let _ = failed;''', LIB,
+     'store::tests::what_the_journal_did_not_take_is_not_seen'),
+    ('pages not synced before the journal', 'src/store/commit.rs',
+     '        self.sync_pages()?;\n', '', CRASH, EVERY),
+    ('records before the journal is durable', 'src/store/fold.rs',
+     '            self.sync_to(seq)?;\n', '', LIB,
+     'store::tests::records_are_folded_only_once_the_journal_is_durable'),
+    ('journal released before the records are durable', 'src/store/fold.rs',
+     '            backend.sync(pager.deadline())?;\n', '', LIB,
+     'store::tests::the_journal_is_kept_until_the_records_are_durable'),
+    ('records and header in two batches', 'src/store/fold.rs',
+     '        batch.put(HEADER, header.seal()?, Precondition::Any);\n        backend.apply(batch, pager.deadline())?;',
+     '''        backend.apply(batch, pager.deadline())?;
+        backend.put(HEADER, &header.seal()?, Precondition::Any, pager.deadline())?;''', CRASH, EVERY),
+    ('a lost page is not looked for in recovery', 'src/store/lifecycle.rs',
+     '            if missing_page(op, pager)? {', '            if false && missing_page(op, pager)? {',
+     CRASH, EVERY),
+    ('a failed sync forgotten', 'src/journal/mod.rs',
+     '            syncing.failed = Some(error.to_string());', '            let _ = error;', LIB,
+     'journal::tests::after_a_failed_sync_nothing_succeeds_until_reopened'),
+    ('a failed append leaves its bytes', 'src/journal/segment.rs',
+     '            return Err(self.cut_back(error));', '            return Err(error);', LIB,
+     'journal::tests::a_segment_that_cannot_be_made_leaves_nothing'),
+    ('missing synced records are no damage', 'src/journal/recover.rs',
+     '    if claimed >= next {', '    if claimed >= next && false {', LIB,
+     'journal::tests::every_truncation_gives_a_prefix_or_damage'),
+    ('no lock', 'src/backend/embedded/lock.rs',
+     '                file.try_lock()\n', '                Ok(())\n', ['--test', 'backends'],
+     'lock::a_second_opener_is_told_the_holder'),
+    ('no directory sync for large blobs', 'src/backend/embedded/tree.rs',
+     'Ok(blobs) => blobs.sync_all()?,', 'Ok(_) => {}', CRASH, EVERY),
+    ('a manifest is believed', 'src/backend/embedded/tree.rs',
+     '        manifest::verify(dir)?;\n', '', ['--test', 'backends'],
+     'damage::a_flipped_bit_in_the_tables_is_noticed'),
+    ('a commit does not look whether a fold came between', 'src/store/commit.rs',
+     '            if inner.docs.generation() != generation {\n                continue;\n            }\n', '',
+     ['--test', 'store'], 'store::races::no_update_is_lost_while_folds_run'),
+]
+
+
+def prepare():
+    """Brings the copy to what stands here, touching only what differs, so that little is built again."""
+    files = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
+                           check=True, capture_output=True).stdout.decode().split('\0')
+    for name in filter(None, files):
+        source, target = os.path.join(ROOT, name), os.path.join(COPY, 'src', name)
+        if not os.path.isfile(source):
+            continue
+        content = open(source, 'rb').read()
+        if os.path.isfile(target) and open(target, 'rb').read() == content:
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, 'wb') as f:
+            f.write(content)
+        shutil.copymode(source, target)
+
+
+def test(target, name):
+    """Runs one test: None if it is green, else how it failed."""
+    env = dict(os.environ, CARGO_TARGET_DIR=os.path.join(COPY, 'target'), KFS_SEED='1', KFS_WAYS='8',
+               RUST_BACKTRACE='0')
+    command = ['cargo', 'test', '--locked', *target, '--', '--exact', name]
+    if shutil.which('mold'):
+        command = ['mold', '-run'] + command
+    run = subprocess.run(command, cwd=os.path.join(COPY, 'src'), env=env, capture_output=True, text=True,
+                         timeout=1800)
+    out = run.stdout + run.stderr
+    if 'running 1 test' not in out:
+        raise SystemExit(f'{name} did not run:\n{out[-3000:]}')
+    if run.returncode == 0:
+        return None
+    said = re.findall(r'^(?:.*panicked at .*\n.*|  crash at .*)$', out, re.M)
+    return (said[0].replace('\n', ' ') if said else f'status {run.returncode}')[:110]
+
+
+def main():
+    wanted = sys.argv[1:]
+    mutants = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
+    prepare()
+    for name, path, old, *_ in MUTANTS:
+        count = open(os.path.join(ROOT, path)).read().count(old)
+        if count != 1:
+            raise SystemExit(f'mutant "{name}": {path} has what it changes {count} times')
+    for target, name in sorted({(tuple(m[4]), m[5]) for m in mutants}):
+        failed = test(list(target), name)
+        if failed:
+            raise SystemExit(f'{name} is red without a mutant: {failed}')
+    survived = 0
+    for name, path, old, new, target, test_name in mutants:
+        file = os.path.join(COPY, 'src', path)
+        original = open(file).read()
+        start = time.time()
+        try:
+            with open(file, 'w') as f:
+                f.write(original.replace(old, new))
+            how = test(target, test_name)
+        finally:
+            with open(file, 'w') as f:
+                f.write(original)
+        survived += how is None
+        print(f'{"RED" if how else "GREEN":5} {time.time() - start:4.0f} s  {name}: {test_name}\n'
+              f'               {how or "the mutant lives"}', flush=True)
+    print(f'{len(mutants)} mutants, {len(mutants) - survived} red, {survived} alive')
+    sys.exit(1 if survived else 0)
+
+
+main()

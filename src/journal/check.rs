@@ -1,0 +1,209 @@
+//! Looking for damage in a journal, whoever has it open, and getting out what is whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::frame::{FRAMES_AT, Header, Key, frame_length, header_store};
+use super::recover::{Found, list, read_segment, recover};
+use super::{JournalError, JournalRecord, Result, note};
+
+/// Something that is not as the journal wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalFlaw {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether nothing depends on it.
+    pub harmless: bool,
+}
+
+/// What a look at a journal found.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// Records that are whole.
+    pub records: u64,
+    /// Bytes looked at.
+    pub bytes: u64,
+    /// What is wrong.
+    pub flaws: Vec<JournalFlaw>,
+}
+
+/// How long a write may take that a look has seen half of.
+const HALF_WRITTEN: Duration = Duration::from_millis(100);
+
+/// Looks at every file of the journal in `dir`, changing nothing. With `folded`, the last record
+/// that is needed no more, the journal must be one that can be opened; without, it may be in use:
+/// each file is judged for itself, and what is wrong counts only if it stays so.
+///
+/// # Errors
+/// A failure of the system. Damage is a flaw.
+pub fn inspect(dir: &Path, store: &Uuid, folded: Option<u64>) -> Result<Inspection> {
+    let mut inspection = look(dir, store, folded)?;
+    if folded.is_none() && !inspection.flaws.is_empty() {
+        for _ in 0..3 {
+            thread::sleep(HALF_WRITTEN);
+            let again = look(dir, store, None)?.flaws;
+            inspection.flaws.retain(|flaw| again.contains(flaw));
+        }
+    }
+    Ok(inspection)
+}
+
+fn look(dir: &Path, store: &Uuid, folded: Option<u64>) -> Result<Inspection> {
+    let key = Key::new(store);
+    let mut inspection = Inspection::default();
+    strays(dir, &key, &mut inspection.flaws)?;
+    for (first, path) in list(dir)? {
+        let segment = match read_segment(path.clone(), first, &key, store) {
+            Ok(segment) => segment,
+            // The holder has removed it meanwhile.
+            Err(JournalError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound && folded.is_none() =>
+            {
+                continue;
+            }
+            Err(error @ JournalError::Io { .. }) => return Err(error),
+            Err(error) => {
+                inspection.flaws.push(flaw(path, 0, bare(&error), false));
+                continue;
+            }
+        };
+        inspection.bytes += segment.content.len() as u64;
+        inspection.records += segment.frames.len() as u64;
+        judge(&segment, folded.unwrap_or(0), &mut inspection.flaws);
+    }
+    let Some(folded) = folded else {
+        return Ok(inspection);
+    };
+    match recover(dir, &key, store, folded) {
+        Ok(_) => {}
+        Err(error @ JournalError::Io { .. }) => return Err(error),
+        Err(error) if inspection.flaws.iter().all(|flaw| flaw.harmless) => {
+            let (path, offset) = match &error {
+                JournalError::Damage { path, offset, .. } => (path.clone(), *offset),
+                _ => (dir.to_owned(), 0),
+            };
+            inspection
+                .flaws
+                .push(flaw(path, offset, bare(&error), false));
+        }
+        Err(_) => {}
+    }
+    Ok(inspection)
+}
+
+/// All records after `folded` that are whole, in order, wherever others are missing.
+///
+/// # Errors
+/// A failure of the system.
+pub fn salvage(dir: &Path, store: &Uuid, folded: u64) -> Result<Vec<JournalRecord>> {
+    let key = Key::new(store);
+    let mut records = Vec::new();
+    for (first, path) in list(dir)? {
+        match read_segment(path, first, &key, store) {
+            Ok(segment) => records.extend(segment.records(folded)),
+            Err(error @ JournalError::Io { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    records.sort_by_key(|record| record.seq);
+    records.dedup_by_key(|record| record.seq);
+    Ok(records)
+}
+
+/// The store that the journal in `dir` belongs to, as its files say.
+#[must_use]
+pub fn owner(dir: &Path) -> Option<Uuid> {
+    let segments = list(dir).ok()?;
+    segments
+        .iter()
+        .find_map(|(_, path)| header_store(&fs::read(path).ok()?))
+}
+
+/// The reason alone: the file is named beside it.
+fn bare(error: &JournalError) -> String {
+    match error {
+        JournalError::Damage { reason, .. } => reason.clone(),
+        JournalError::WrongStore { .. } => "it belongs to another store".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn flaw(path: PathBuf, offset: u64, reason: impl Into<String>, harmless: bool) -> JournalFlaw {
+    JournalFlaw {
+        path,
+        offset,
+        reason: reason.into(),
+        harmless,
+    }
+}
+
+/// Files that are no segments.
+fn strays(dir: &Path, key: &Key, flaws: &mut Vec<JournalFlaw>) -> Result<()> {
+    let failed = |source| JournalError::io("list", dir, source);
+    if !dir.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if note::is_note(&path) {
+            if note::read(dir, key) == 0 && fs::metadata(&path).is_ok_and(|m| m.len() > 0) {
+                flaws.push(flaw(path, 0, "it says nothing: its check is wrong", true));
+            }
+        } else if super::segment::segment_first(Path::new(&entry_name(&path))).is_none() {
+            flaws.push(flaw(path, 0, "it does not belong here", true));
+        }
+    }
+    Ok(())
+}
+
+fn entry_name(path: &Path) -> std::ffi::OsString {
+    path.file_name().unwrap_or_default().to_owned()
+}
+
+/// Finds what is wrong within one segment.
+fn judge(segment: &Found, folded: u64, flaws: &mut Vec<JournalFlaw>) {
+    let last = segment.frames.last();
+    // What holds nothing was left by a crash while it was made.
+    let empty = segment.content.iter().all(|byte| *byte == 0);
+    if segment.header != Header::Valid(segment.first) && !empty {
+        let reason = "the segment's header is not valid";
+        let needed = last.map_or(segment.first, |frame| frame.seq) > folded;
+        flaws.push(flaw(segment.path.clone(), 0, reason, !needed));
+    }
+    for (expected, offset) in &segment.breaks {
+        let after = segment
+            .frames
+            .iter()
+            .find(|frame| frame.offset as u64 > *offset);
+        if let Some(after) = after {
+            let reason = if after.seq > expected + 1 {
+                format!("records {expected} to {} are damaged", after.seq - 1)
+            } else {
+                format!("record {expected} is damaged")
+            };
+            let harmless = after.seq <= folded + 1;
+            flaws.push(flaw(segment.path.clone(), *offset, reason, harmless));
+        }
+    }
+    let start = usize::try_from(FRAMES_AT).unwrap_or(usize::MAX);
+    let end = last.map_or(start, |frame| frame.offset + frame_length(frame.payload));
+    let next = last.map_or(segment.first, |frame| frame.seq.saturating_add(1));
+    let rest = segment.content.get(end..).unwrap_or_default();
+    if let Some(at) = rest.iter().position(|byte| *byte != 0) {
+        let reason = format!(
+            "what stands after record {} is none: torn by a crash while it was written, or damaged",
+            next - 1
+        );
+        // A record takes more than its header, so a single byte further on is no record.
+        let harmless = at > super::frame::FRAME_HEADER || next <= folded;
+        flaws.push(flaw(segment.path.clone(), end as u64, reason, harmless));
+    }
+}

@@ -1,0 +1,94 @@
+//! Looking for damage from the command line.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use konserve_fs::backend::embedded::{Access, Embedded};
+use konserve_fs::backend::{Backend, Deadline, Precondition};
+
+use super::harness::Bench;
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
+/// A store with a long text at `a`, `x`, 1; gives the address of the page that holds it.
+fn with_page() -> (Bench, Vec<u8>) {
+    let b = Bench::new();
+    b.put("a", &format!("{{:x [1 {:?}]}}", "long ".repeat(100)));
+    b.put("sound", "1");
+    let engine = Embedded::open(&b.path("s"), Access::Read, Duration::ZERO).unwrap();
+    let pages = engine.list(b"p", None, 10, soon()).unwrap();
+    assert_eq!(pages.len(), 1);
+    (b, pages[0].clone())
+}
+
+fn spoil(b: &Bench, address: &[u8]) {
+    let engine = Embedded::open(&b.path("s"), Access::ReadWrite, Duration::ZERO).unwrap();
+    let mut bytes = engine.get(address, soon()).unwrap().unwrap().bytes;
+    bytes[40] ^= 4;
+    engine
+        .put(address, &bytes, Precondition::Any, soon())
+        .unwrap();
+    engine.sync(soon()).unwrap();
+}
+
+#[test]
+fn a_sound_store_has_no_damage() {
+    let (b, _) = with_page();
+    let out = b.kfs(["fsck", "s"]).ok();
+    assert!(
+        out.contains("1 page") && out.ends_with("no damage"),
+        "{out}"
+    );
+    let facts = b.json(["fsck", "s", "--json"]);
+    assert_eq!(facts["damaged"], 0);
+    assert_eq!(facts["complete"], true);
+    assert_eq!(facts["pages"], 1);
+}
+
+#[test]
+fn damage_is_named_by_key_and_path_and_has_an_exit_code() {
+    let (b, page) = with_page();
+    spoil(&b, &page);
+    let ended = b.kfs(["fsck", "s"]);
+    let hex: String = page[1..].iter().map(|b| format!("{b:02x}")).collect();
+    let line = format!("key \"a\", path a/:x/1: page {hex} damaged: ");
+    assert!(ended.out.starts_with(&line), "{ended:?}");
+    assert!(ended.fails(6).contains("1 damaged"));
+    let json = b.kfs(["fsck", "--json", "s"]);
+    let first = json.out.lines().next().unwrap();
+    let first: serde_json::Value = serde_json::from_str(first).unwrap();
+    assert_eq!(first["key"], "\"a\"");
+    assert_eq!(first["path"], "a/:x/1");
+    assert_eq!(first["damaged"], true);
+    json.fails(6);
+}
+
+/// The segment of the engine's log.
+fn log(b: &Bench) -> PathBuf {
+    let files = fs::read_dir(b.path("s/engine/log")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    files.find(|path| path.extension().is_some()).unwrap()
+}
+
+#[test]
+fn a_file_that_the_engine_cannot_open_is_named() {
+    let (b, _) = with_page();
+    let log = log(&b);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[120] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let ended = b.kfs(["fsck", "s"]);
+    assert!(ended.out.starts_with("engine/log/"), "{ended:?}");
+    assert!(ended.out.contains(" is damaged"), "{ended:?}");
+    ended.fails(6);
+}
+
+#[test]
+fn what_is_no_store_is_not_checked() {
+    let b = Bench::without_store();
+    b.kfs(["fsck", "s"]).fails(3);
+    b.kfs(["fsck", "s", "--rate", "fast"]).fails(2);
+}

@@ -1,0 +1,392 @@
+//! The sequences, and what is made of their logs.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use konserve_fs::store::Location;
+use konserve_fs::value::{Key, Value};
+use parking_lot::Mutex;
+
+use crate::check::{Checker, Outcome, count_panics, open, open_or_create};
+use crate::disk::{Change, Disk};
+use crate::images::{Volatile, show};
+use crate::mount::{Event, Mount};
+use crate::operations::{KINDS, populate};
+use crate::random::Random;
+use crate::run::Durability::{Later, Synced};
+use crate::run::{Recorded, Run, Session, location};
+use crate::state::State;
+
+/// Files made by sequences are numbered from here, so that no number is one of a base's.
+const OWN: u64 = 1_000_000;
+
+/// A store that sequences begin with.
+type Base = (&'static str, fn(&Mount) -> Disk);
+
+const BASES: &[Base] = &[
+    ("all folded", folded),
+    ("in the journal", in_journal),
+    ("in tables", in_tables),
+    ("a memtable almost full", nearly_full),
+];
+
+fn populated(mount: &Mount) -> Run<'_> {
+    let mut run = Run::create(mount);
+    populate(&mut run, &mut Random::new(1, 0));
+    run
+}
+
+fn folded(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    run.reopen(true);
+    run.finish();
+    mount.disk()
+}
+
+fn in_journal(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    run.step("sync", Synced, |s| s.store.sync().unwrap());
+    run.finish();
+    mount.disk()
+}
+
+/// Writes so many bytes through the engine's memtable: pages just small enough for it.
+fn fill(run: &mut Run<'_>, bytes: usize) {
+    let mut random = Random::new(2, bytes as u64);
+    for _ in 0..bytes / (64 * 7000) {
+        let entries = (0..64).map(|n| (Key::index(n), Value::Bytes(random.bytes(7000))));
+        let value = Value::Map(entries.collect());
+        run.step("fill", Later, |s| {
+            let path = [Key::text("filler")];
+            s.store.unsynced().assoc_in(&path, &value).unwrap();
+        });
+        run.step("fold", Synced, |s| s.store.fold_now().unwrap());
+    }
+    run.settle();
+}
+
+/// What filled it need not be compared each time.
+fn empty(run: &mut Run<'_>) {
+    run.step("empty", Later, |s| {
+        s.store.dissoc(&Key::text("filler")).unwrap();
+    });
+}
+
+fn in_tables(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    fill(&mut run, 9 << 20);
+    empty(&mut run);
+    run.reopen(true);
+    run.finish();
+    let disk = mount.disk();
+    let tables = disk
+        .tree()
+        .into_keys()
+        .filter(|path| path.to_string_lossy().contains("tables/"));
+    assert!(tables.count() > 0, "the engine has made no table");
+    disk
+}
+
+fn nearly_full(mount: &Mount) -> Disk {
+    let mut run = populated(mount);
+    fill(&mut run, 7 << 20);
+    empty(&mut run);
+    run.reopen(true);
+    run.finish();
+    mount.disk()
+}
+
+/// The disks of the bases. Made once: each sequence of a process begins with the same.
+fn bases() -> &'static [Disk] {
+    static DISKS: OnceLock<Vec<Disk>> = OnceLock::new();
+    DISKS.get_or_init(|| {
+        let mount = Mount::new(2);
+        BASES.iter().map(|(_, make)| make(&mount)).collect()
+    })
+}
+
+/// How much is tried.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Ways for each moment.
+    ways: usize,
+    /// Of so many images one is written to after it was opened.
+    thorough: usize,
+    /// Of so many images one is recovered on the recorded disk, for a crash in the recovery.
+    again: usize,
+}
+
+/// What one sequence came to.
+#[derive(Default)]
+struct Report {
+    images: usize,
+    failures: Vec<String>,
+}
+
+/// A sequence of up to three operations, from a seed.
+fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
+    let mut random = Random::new(seed, number);
+    let base = number as usize % BASES.len();
+    let mut run = Run::open(mount, bases()[base].clone());
+    let mut kinds = Vec::new();
+    for at in 0..1 + random.below(3) {
+        // Each kind is the first of some sequence.
+        let kind = if at == 0 {
+            number as usize % KINDS.len()
+        } else {
+            random.below(KINDS.len())
+        };
+        let (name, operation) = &KINDS[kind];
+        operation(&mut run, &mut random);
+        kinds.push(*name);
+    }
+    // A table is made in the background.
+    if base == 3 {
+        fill(&mut run, 1 << 20);
+    }
+    let name = format!("{}: {}", BASES[base].0, kinds.join("; "));
+    (run.finish(), name)
+}
+
+/// Goes on with an image and the state it opens to; gives what is wrong.
+type Again<'a> = dyn FnMut(Disk, usize, &mut Checker, &mut Random) -> Vec<String> + 'a;
+
+/// Crashes a recorded run at each change, and checks what is left.
+fn crash(
+    recorded: &Recorded,
+    random: &mut Random,
+    effort: Effort,
+    checker: &mut Checker,
+    case: &str,
+    open: fn(&Location, &[State], bool) -> Outcome,
+    mut crash_again: Option<&mut Again<'_>>,
+) -> Report {
+    let mut report = Report::default();
+    let mut volatile = Volatile::new(recorded.base.clone());
+    let (mut floor, mut ceiling) = (0, 0);
+    let before = checker.distinct.len();
+    for (at, event) in recorded.log.iter().enumerate() {
+        match event {
+            // What comes next may be the state after the step that begins.
+            Event::Begin => {
+                let end = recorded.log[at..].iter().find_map(|event| match event {
+                    Event::End { states, .. } => Some(*states),
+                    _ => None,
+                });
+                ceiling = end.unwrap_or(ceiling);
+                continue;
+            }
+            Event::End { states, synced } => {
+                ceiling = *states;
+                floor = *synced;
+            }
+            Event::Change(change) => volatile.change(change),
+        }
+        let ways = volatile.ways();
+        for way in ways.choose(random, effort.ways) {
+            let image = ways.disk(&way);
+            let thorough = random.below(effort.thorough) == 0;
+            let outcome = checker.check(&image, case, |location| {
+                open(location, &recorded.states, thorough)
+            });
+            let wrong = match &outcome {
+                Ok(state) if (floor..=ceiling).contains(state) => {
+                    if random.below(effort.again) == 0
+                        && let Some(again) = crash_again.as_mut()
+                    {
+                        report
+                            .failures
+                            .extend(again(image, *state, checker, random));
+                    }
+                    continue;
+                }
+                Ok(state) => format!("state {state} is not one of {floor} to {ceiling}"),
+                Err(why) => why.clone(),
+            };
+            let log = tail(&recorded.log[..=at], &recorded.base);
+            report.failures.push(format!(
+                "{case}\n  steps: {}\n  crash at {at} of {}: {wrong}\n{log}\n  way {way:?}\n{}",
+                recorded.steps.join(", "),
+                recorded.log.len(),
+                ways.explain(&way)
+            ));
+            if report.failures.len() >= 3 {
+                return report;
+            }
+        }
+    }
+    report.images = checker.distinct.len() - before;
+    report
+}
+
+/// The end of a log, for a person.
+fn tail(log: &[Event], disk: &Disk) -> String {
+    let mut disk = disk.clone();
+    for event in log {
+        if let Event::Change(change @ (Change::Enter { .. } | Change::Move { .. })) = event {
+            disk.apply(change);
+        }
+    }
+    let lines = log
+        .iter()
+        .skip(log.len().saturating_sub(25))
+        .map(|event| match event {
+            Event::Change(change) => format!("    {}", show(change, &disk)),
+            other => format!("    {other:?}"),
+        });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// One sequence with all its crashes.
+fn run(mount: &Mount, seed: u64, number: u64, effort: Effort, checker: &mut Checker) -> Report {
+    let (recorded, name) = sequence(mount, seed, number);
+    let case = format!("KFS_SEED={seed} KFS_CASE={number} ({name})");
+    let mut random = Random::new(seed, number ^ (1 << 63));
+    checker.forget();
+    let states = &recorded.states;
+    let mut again = |image: Disk, state: usize, checker: &mut Checker, random: &mut Random| {
+        let recovery = recover(mount, image, &states[state]);
+        let case = format!("{case}, crash in the recovery of state {state}");
+        let few = Effort {
+            ways: effort.ways / 2,
+            ..effort
+        };
+        // What was read from the disk is on it: no later crash takes it away.
+        checker.apart(|checker| crash(&recovery, random, few, checker, &case, open, None).failures)
+    };
+    crash(
+        &recorded,
+        &mut random,
+        effort,
+        checker,
+        &case,
+        open,
+        Some(&mut again),
+    )
+}
+
+/// Opens an image on the recorded disk and lets the store do all it has to.
+fn recover(mount: &Mount, image: Disk, state: &State) -> Recorded {
+    mount.load(image.clone());
+    let session = Session::connect(&location(mount));
+    session.store.fold_now().unwrap();
+    let log = mount.take_log();
+    session.close();
+    Recorded {
+        base: image,
+        log,
+        states: vec![state.clone()],
+        steps: vec!["recovery".to_owned()],
+    }
+}
+
+#[test]
+fn a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one() {
+    count_panics();
+    let seed = seed();
+    let mount = Mount::new(2);
+    let recorded = Run::create(&mount).finish();
+    let effort = Effort {
+        ways: 12,
+        thorough: 1,
+        again: 1,
+    };
+    let mut random = Random::new(seed, 1);
+    let case = format!("KFS_SEED={seed} creation");
+    let mut checker = Checker::new();
+    let report = crash(
+        &recorded,
+        &mut random,
+        effort,
+        &mut checker,
+        &case,
+        open_or_create,
+        None,
+    );
+    println!("{} different images", report.images);
+    assert!(
+        report.failures.is_empty(),
+        "{}",
+        report.failures.join("\n\n")
+    );
+}
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
+}
+
+/// What `KFS_SEED` says, or the time.
+fn seed() -> u64 {
+    number("KFS_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_secs()
+    })
+}
+
+/// Sequences, one for each kind of operation to begin with. `KFS_SEQUENCES` sets how many, `KFS_WAYS`
+/// the images for each moment, `KFS_CASE` repeats a single one, `KFS_WORKERS` runs several at once.
+#[test]
+fn every_crash_leaves_a_state_that_was() {
+    count_panics();
+    let seed = seed();
+    println!("KFS_SEED={seed}");
+    let only = number("KFS_CASE");
+    let sequences = number("KFS_SEQUENCES").unwrap_or(KINDS.len() as u64);
+    let effort = Effort {
+        ways: usize::try_from(number("KFS_WAYS").unwrap_or(3)).unwrap(),
+        thorough: 16,
+        again: 200,
+    };
+    bases();
+    let next = AtomicU64::new(only.unwrap_or(0));
+    let end = only.map_or(sequences, |only| only + 1);
+    let total = Mutex::new(Report::default());
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for worker in 0..number("KFS_WORKERS").unwrap_or(1) {
+            let (next, total) = (&next, &total);
+            scope.spawn(move || {
+                let mount = Mount::new(OWN * (worker + 1));
+                let mut checker = Checker::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end || total.lock().failures.len() >= 10 {
+                        break;
+                    }
+                    let report = run(&mount, seed, number, effort, &mut checker);
+                    let mut total = total.lock();
+                    total.images += report.images;
+                    for failure in report.failures {
+                        eprintln!("{failure}\n");
+                        total.failures.push(failure);
+                    }
+                    if number % 50 == 49 {
+                        let time = start.elapsed().as_secs();
+                        println!(
+                            "{} sequences, {} images, {time} s",
+                            number + 1,
+                            total.images
+                        );
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner();
+    let time = start.elapsed().as_secs();
+    println!(
+        "{} sequences, {} different images, {} failures, {time} s",
+        end - only.unwrap_or(0),
+        total.images,
+        total.failures.len()
+    );
+    assert!(total.failures.is_empty(), "see above");
+    assert!(total.images > 0 || only.is_some());
+}

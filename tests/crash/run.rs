@@ -1,0 +1,214 @@
+//! A store on the recorded disk, and the steps of a sequence on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store};
+use konserve_fs::view::{View, ViewOptions};
+
+use crate::disk::Disk;
+use crate::mount::{Event, Mount};
+use crate::state::State;
+
+/// What happened on a disk, and what the store was meanwhile.
+#[derive(Debug)]
+pub struct Recorded {
+    pub base: Disk,
+    pub log: Vec<Event>,
+    /// The states of the store, the first one that of `base`.
+    pub states: Vec<State>,
+    /// The steps, for a person.
+    pub steps: Vec<String>,
+}
+
+/// An open store with a view of it.
+pub struct Session {
+    /// Its writes wait for the disk.
+    pub store: Store,
+    pub view: Arc<View>,
+}
+
+impl Session {
+    pub fn connect(location: &Location) -> Self {
+        let wait = ConnectOptions {
+            wait: Duration::from_secs(10),
+            ..ConnectOptions::default()
+        };
+        Self::over(Store::connect(location, &wait).unwrap())
+    }
+
+    /// Closes the store without folding.
+    pub fn close(self) {
+        drop(self.view);
+        drop(self.store);
+    }
+
+    fn over(store: Store) -> Self {
+        let view = View::new(store.clone(), ViewOptions::default()).unwrap();
+        Self { store, view }
+    }
+}
+
+/// What a step does for those before it and itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing.
+    Later,
+    /// All is synced when it returns.
+    Synced,
+    /// The same, unless it was refused.
+    SyncedIfDone,
+}
+
+/// A sequence under way.
+pub struct Run<'m> {
+    mount: &'m Mount,
+    location: Location,
+    session: Option<Session>,
+    base: Disk,
+    states: Vec<State>,
+    steps: Vec<String>,
+    synced: usize,
+    seq: u64,
+}
+
+pub fn location(mount: &Mount) -> Location {
+    Location::parse(mount.store().to_str().unwrap()).unwrap()
+}
+
+impl<'m> Run<'m> {
+    /// A new store on an empty disk. The creation is the first step.
+    pub fn create(mount: &'m Mount) -> Self {
+        mount.load(Disk::new());
+        let location = location(mount);
+        mount.mark(Event::Begin);
+        let store = Store::create(&location, &CreateOptions::default()).unwrap();
+        let states = vec![State::default(), State::of(&store).unwrap()];
+        let mut run = Self {
+            mount,
+            location,
+            base: Disk::new(),
+            states,
+            steps: Vec::new(),
+            synced: 0,
+            seq: store.last_seq(),
+            session: Some(Session::over(store)),
+        };
+        run.end("create".to_owned(), Durability::Synced);
+        run
+    }
+
+    /// The store that is on a disk. All of it is durable.
+    pub fn open(mount: &'m Mount, disk: Disk) -> Self {
+        mount.load(disk);
+        let location = location(mount);
+        let session = Session::connect(&location);
+        // Opening has synced what there is.
+        drop(mount.take_log());
+        Self {
+            mount,
+            location,
+            base: mount.disk(),
+            states: vec![State::of(&session.store).unwrap()],
+            steps: Vec::new(),
+            synced: 0,
+            seq: session.store.last_seq(),
+            session: Some(session),
+        }
+    }
+
+    pub fn session(&self) -> &Session {
+        self.session.as_ref().unwrap()
+    }
+
+    /// One step, which makes one state at most.
+    pub fn step<T>(
+        &mut self,
+        name: impl Into<String>,
+        durability: Durability,
+        f: impl FnOnce(&Session) -> T,
+    ) -> T {
+        self.mount.mark(Event::Begin);
+        let session = self.session.as_ref().unwrap();
+        let out = f(session);
+        let seq = session.store.last_seq();
+        let name = name.into();
+        assert!(seq <= self.seq + 1, "{name} is {} records", seq - self.seq);
+        if seq > self.seq {
+            self.states.push(State::of(&session.store).unwrap());
+        }
+        let refused = seq == self.seq && durability == Durability::SyncedIfDone;
+        self.seq = seq;
+        self.end(
+            name,
+            if refused {
+                Durability::Later
+            } else {
+                durability
+            },
+        );
+        out
+    }
+
+    fn end(&mut self, name: String, durability: Durability) {
+        if durability != Durability::Later {
+            self.synced = self.states.len() - 1;
+        }
+        self.steps.push(name);
+        self.mount.mark(Event::End {
+            states: self.states.len() - 1,
+            synced: self.synced,
+        });
+    }
+
+    /// Closes the store and opens it again.
+    pub fn reopen(&mut self, released: bool) {
+        self.mount.mark(Event::Begin);
+        let session = self.session.take().unwrap();
+        if released {
+            session.view.shutdown();
+            drop(session.view);
+            session.store.release().unwrap();
+        } else {
+            session.close();
+        }
+        let session = Session::connect(&self.location);
+        let state = State::of(&session.store).unwrap();
+        let last = self.states.last().unwrap();
+        assert_eq!(state, *last, "{}", last.difference(&state));
+        self.session = Some(session);
+        let name = if released {
+            "release and connect"
+        } else {
+            "drop and connect"
+        };
+        self.end(name.to_owned(), Durability::Synced);
+    }
+
+    /// Waits until nothing more is written in the background.
+    pub fn settle(&self) {
+        let mut changes = usize::MAX;
+        loop {
+            let now = self.mount.log_len();
+            if now == changes {
+                break;
+            }
+            changes = now;
+            std::thread::sleep(Duration::from_millis(60));
+        }
+    }
+
+    /// The sequence is over.
+    pub fn finish(mut self) -> Recorded {
+        let log = self.mount.take_log();
+        if let Some(session) = self.session.take() {
+            session.close();
+        }
+        Recorded {
+            base: self.base,
+            log,
+            states: self.states,
+            steps: self.steps,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What a check finds, and how it names it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use konserve_fs::backend::{Deadline, Precondition};
+use konserve_fs::store::{CreateOptions, Finding, Location, Report, Store, Watcher, check};
+use konserve_fs::value::{Key, Value, edn};
+
+/// What a check tells of.
+#[derive(Default)]
+struct Told {
+    findings: Vec<Finding>,
+    /// The check is told to end after so many bytes.
+    patience: Option<u64>,
+}
+
+impl Watcher for Told {
+    fn read(&mut self, bytes: u64) -> bool {
+        let Some(left) = &mut self.patience else {
+            return true;
+        };
+        *left = left.saturating_sub(bytes);
+        *left > 0
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
+fn v(text: &str) -> Value {
+    edn::parse(text).unwrap()
+}
+
+fn store(dir: &tempfile::TempDir) -> Store {
+    let location = Location::Embedded(dir.path().join("s"));
+    Store::create(&location, &CreateOptions::default()).unwrap()
+}
+
+fn checked(store: &Store) -> (Report, Vec<Finding>) {
+    let mut told = Told::default();
+    let report = store.check(&mut told).unwrap();
+    (report, told.findings)
+}
+
+/// The check of a store once nobody uses it.
+fn released(store: Store) -> (Report, Vec<Finding>) {
+    let location = store.location().clone();
+    store.release().unwrap();
+    let mut told = Told::default();
+    let report = check(&location, &mut told).unwrap();
+    (report, told.findings)
+}
+
+/// The addresses of all pages.
+fn pages(store: &Store) -> Vec<Vec<u8>> {
+    store.settle().unwrap();
+    let backend = store.pager().backend();
+    backend.list(b"p", None, usize::MAX, soon()).unwrap()
+}
+
+/// The page that comes with what `change` does.
+fn new_page(store: &Store, change: impl FnOnce()) -> Vec<u8> {
+    let before = pages(store);
+    change();
+    let mut new = pages(store);
+    new.retain(|page| !before.contains(page));
+    assert_eq!(new.len(), 1);
+    new.remove(0)
+}
+
+fn overwrite(store: &Store, address: &[u8], bytes: &[u8]) {
+    let backend = store.pager().backend();
+    backend
+        .put(address, bytes, Precondition::Any, soon())
+        .unwrap();
+}
+
+fn spoil(store: &Store, address: &[u8]) {
+    let blob = store.pager().backend().get(address, soon()).unwrap();
+    let mut bytes = blob.unwrap().bytes;
+    *bytes.last_mut().unwrap() ^= 1;
+    overwrite(store, address, &bytes);
+}
+
+fn long(what: &str) -> Value {
+    Value::Text(format!("{what} ").repeat(200))
+}
+
+fn path(text: &str) -> Vec<Key> {
+    match v(text) {
+        Value::Vector(items) => items.iter().map(Key::new).collect(),
+        other => panic!("no path: {other:?}"),
+    }
+}
+
+#[test]
+fn a_store_without_damage_is_clean_in_use_and_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let leaves: String = (0..3000).map(|n| format!("{n} {{:v {n}}} ")).collect();
+    s.assoc(&Key::text("map"), &v(&format!("{{{leaves}}}")))
+        .unwrap();
+    s.assoc(&Key::text("text"), &long("text")).unwrap();
+    let bytes = Value::Bytes(vec![7; 1_000_000]);
+    s.assoc(&Key::text("bytes"), &bytes).unwrap();
+    s.assoc(&Key::text("v"), &v("[1 [2 [3]] #{4}]")).unwrap();
+    s.settle().unwrap();
+    s.assoc(&Key::text("in the journal"), &long("unfolded"))
+        .unwrap();
+    let (report, findings) = checked(&s);
+    assert_eq!(findings, []);
+    assert!(report.complete && report.records >= 4 && report.pages > 50);
+    let (report, findings) = released(s);
+    assert_eq!(findings, []);
+    assert!(report.complete && report.records >= 5 && report.pages > 50);
+}
+
+#[test]
+fn a_damaged_page_is_named_by_key_and_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    s.assoc(&Key::text("a"), &v("{:b [1 2 3]}")).unwrap();
+    let page = new_page(&s, || {
+        s.assoc_in(&path("[\"a\" :b 3]"), &long("x")).unwrap();
+    });
+    spoil(&s, &page);
+    for (report, findings) in [checked(&s), released(s)] {
+        assert_eq!(report.damaged, 1);
+        assert_eq!(findings[0].path, path("[\"a\" :b 3]"));
+        assert_eq!(findings[0].in_vector, [false, false, true]);
+        let hex: String = page[1..].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(findings[0].what, format!("page {hex}"));
+        assert!(findings[0].reason.contains("checksum"), "{findings:?}");
+    }
+}
+
+#[test]
+fn a_page_that_two_keys_share_is_reported_for_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let shared = format!("{{:m {{:n {{:t {}}}}}}}", edn::print(&long("shared")));
+    let page = new_page(&s, || s.assoc(&Key::text("a"), &v(&shared)).unwrap());
+    s.assoc(&Key::text("b"), &v(&shared)).unwrap();
+    s.settle().unwrap();
+    spoil(&s, &page);
+    let (_, findings) = released(s);
+    let paths: Vec<_> = findings.into_iter().map(|finding| finding.path).collect();
+    let expected = ["[\"a\" :m :n :t]", "[\"b\" :m :n :t]"].map(path);
+    assert_eq!(paths, expected);
+}
+
+#[test]
+fn a_page_with_a_good_checksum_and_another_content_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let page = new_page(&s, || s.assoc(&Key::text("a"), &long("right")).unwrap());
+    let Value::Text(other) = long("wrong") else {
+        panic!("no text");
+    };
+    let address = page[1..].try_into().unwrap();
+    let sealed = s.pager().seal(&address, 1, other.as_bytes()).unwrap();
+    overwrite(&s, &page, &sealed);
+    let (report, findings) = released(s);
+    assert_eq!(report.damaged, 1);
+    assert_eq!(findings[0].path, path("[\"a\"]"));
+    assert!(findings[0].reason.contains("another page"), "{findings:?}");
+}
+
+#[test]
+fn a_missing_page_and_a_damaged_record_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let page = new_page(&s, || s.assoc(&Key::text("a"), &long("x")).unwrap());
+    s.assoc(&v(":b").into_key(), &v("1")).unwrap();
+    s.settle().unwrap();
+    let backend = s.pager().backend();
+    backend.delete(&page, Precondition::Any, soon()).unwrap();
+    let records = backend.list(b"r", None, usize::MAX, soon()).unwrap();
+    spoil(&s, records.last().unwrap());
+    let (_, findings) = released(s);
+    let told: Vec<_> = findings
+        .iter()
+        .map(|f| (f.path.clone(), f.what.starts_with("page"), &*f.reason))
+        .collect();
+    assert_eq!(told[0], (path("[\"a\"]"), true, "missing"));
+    assert_eq!((&told[1].0, told[1].1), (&path("[:b]"), false));
+    assert_eq!(told.len(), 2);
+}
+
+/// A value as a key.
+trait IntoKey {
+    fn into_key(self) -> Key;
+}
+
+impl IntoKey for Value {
+    fn into_key(self) -> Key {
+        Key::new(&self)
+    }
+}
+
+#[test]
+fn what_nothing_refers_to_is_counted_and_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let page = new_page(&s, || s.assoc(&Key::text("a"), &long("old")).unwrap());
+    s.assoc(&Key::text("a"), &long("new")).unwrap();
+    s.settle().unwrap();
+    spoil(&s, &page);
+    let (report, findings) = released(s);
+    assert_eq!(findings, []);
+    assert_eq!((report.garbage, report.damaged), (1, 0));
+    assert!(report.garbage_bytes > 0);
+}
+
+#[test]
+fn foreign_blobs_and_files_are_told_of_without_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    s.assoc(&Key::text("a"), &v("1")).unwrap();
+    overwrite(&s, b"something else", b"x");
+    s.settle().unwrap();
+    std::fs::write(dir.path().join("s/journal/notes.txt"), "x").unwrap();
+    let (report, findings) = released(s);
+    let told: Vec<_> = findings.iter().map(|f| (&*f.what, f.harmless)).collect();
+    let expected = [("journal/notes.txt", true), ("blob something else", true)];
+    assert_eq!(told, expected);
+    assert_eq!((report.odd, report.damaged), (2, 0));
+}
+
+#[test]
+fn a_check_ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    s.assoc(&Key::text("a"), &Value::Bytes(vec![7; 2_000_000]))
+        .unwrap();
+    s.settle().unwrap();
+    let mut told = Told {
+        patience: Some(100_000),
+        ..Told::default()
+    };
+    let report = s.check(&mut told).unwrap();
+    assert!(!report.complete && report.bytes < 5_000_000, "{report:?}");
+}
+
+#[test]
+fn a_check_beside_writers_finds_nothing_where_nothing_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let leaves: String = (0..500).map(|n| format!("{n} \"leaf {n}\" ")).collect();
+    for key in 0..5 {
+        let key = Key::text(&format!("map{key}"));
+        s.assoc(&key, &v(&format!("{{{leaves}}}"))).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let fast = s.unsynced();
+            let mut n = 0_i64;
+            while !stop.load(Ordering::Relaxed) {
+                n += 1;
+                let path = [
+                    Key::text(&format!("map{}", n % 5)),
+                    Key::new(&Value::Int(n)),
+                ];
+                fast.assoc_in(&path, &long(&format!("{n}"))).unwrap();
+                if n % 50 == 0 {
+                    fast.fold_now().unwrap();
+                }
+                let gone = [path[0].clone(), Key::new(&Value::Int(n - 40))];
+                fast.dissoc_in(&gone).unwrap();
+            }
+        });
+        for _ in 0..10 {
+            let (report, findings) = checked(&s);
+            assert_eq!(findings, []);
+            assert!(report.complete);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
