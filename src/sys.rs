@@ -55,6 +55,34 @@ pub(crate) fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the calling thread a table of file descriptors of its own, with `/dev/null` as standard
+/// input, output and error and nothing else. What others own is not to be used on this thread any
+/// more.
+///
+/// # Errors
+/// What `open(2)`, `unshare(2)`, `dup2(2)` or `close_range(2)` says.
+pub(crate) fn own_descriptors() -> io::Result<()> {
+    use std::os::fd::IntoRawFd;
+    // SAFETY: the flag is known.
+    let result = unsafe { libc::unshare(libc::CLONE_FILES) };
+    nix::errno::Errno::result(result)?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?
+        .into_raw_fd();
+    for standard in 0..=2 {
+        // SAFETY: this replaces a copy, in a table that no other thread has.
+        let result = unsafe { libc::dup2(null, standard) };
+        nix::errno::Errno::result(result)?;
+    }
+    // SAFETY: this closes copies, in a table that no other thread has: every owner elsewhere keeps
+    // what it owns, and this thread owns nothing yet.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

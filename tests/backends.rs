@@ -1,5 +1,5 @@
-//! One suite of small cases over every storage and every wrapper, and what only the embedded
-//! storage can be asked: to survive being killed, to keep others out, to notice damage.
+//! One suite of small cases over every storage and every wrapper, and what only those in
+//! a directory can be asked: to survive being killed, to keep others out, to notice damage.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +19,8 @@ mod concurrency;
 mod damage;
 #[path = "backends/faults.rs"]
 mod faults;
+#[path = "backends/files.rs"]
+mod files;
 #[path = "backends/kill.rs"]
 mod kill;
 #[path = "backends/limited.rs"]
@@ -33,6 +35,8 @@ mod packs;
 mod preconditions;
 #[path = "backends/reopen.rs"]
 mod reopen;
+#[path = "backends/settled.rs"]
+mod settled;
 #[path = "backends/storages.rs"]
 mod storages;
 
@@ -42,7 +46,7 @@ macro_rules! suite {
         mod suite {
             $(mod $case {
                 suite!(@storages $module $case
-                    memory, embedded, limited, faulty_memory, faulty_embedded);
+                    memory, embedded, file, settled_file, limited, faulty_memory, faulty_embedded, faulty_file);
             })*
         }
     };

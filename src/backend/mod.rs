@@ -1,7 +1,7 @@
 //! Opaque blobs under byte-string addresses: what every storage offers, and nothing else.
 //!
 //! A backend knows neither keys nor values nor files. [`Backend`] is the contract; the modules
-//! beside it are its implementations ([`memory`], [`embedded`]).
+//! beside it are its implementations ([`embedded`], [`file`], [`memory`]).
 //!
 //! # Contract
 //!
@@ -33,7 +33,12 @@ mod deadline;
 pub mod embedded;
 mod error;
 pub mod faulty;
+pub mod file;
+mod identity;
+mod lock;
+mod log;
 pub mod memory;
+mod replace;
 mod version;
 
 use std::fmt;
@@ -42,6 +47,7 @@ use std::ops::Range;
 pub use batch::{Batch, BatchOp};
 pub use deadline::Deadline;
 pub use error::{Address, BackendError, Operation};
+pub use lock::{Access, LOCK_FILE, Lock};
 pub use version::{Precondition, Version, Written};
 
 /// The longest address, in bytes.
@@ -283,4 +289,27 @@ fn check_address(operation: Operation, address: &[u8]) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// The first address behind all that begin with `prefix`, if there is one.
+fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_next_address_without_it() {
+        assert_eq!(end_of_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
+        assert_eq!(end_of_prefix(b"a\xFF\xFF").as_deref(), Some(&b"b"[..]));
+        assert_eq!(end_of_prefix(b"\xFF"), None);
+        assert_eq!(end_of_prefix(b""), None);
+    }
 }

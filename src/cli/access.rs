@@ -149,10 +149,9 @@ impl Access {
 }
 
 fn is_unwritable(location: &Location) -> bool {
-    match location {
-        Location::Embedded(directory) => access(directory, AccessFlags::W_OK).is_err(),
-        Location::Memory(_) => false,
-    }
+    location
+        .directory()
+        .is_some_and(|directory| access(directory, AccessFlags::W_OK).is_err())
 }
 
 /// How entries without attributes are seen where no mount says it: as a mount without options would

@@ -77,14 +77,14 @@ impl Problem {
         Some(show_key(&Key::from_canonical(&key.0)))
     }
 
-    pub(super) fn as_json(&self) -> serde_json::Value {
+    pub(super) fn as_json(&self, kind: &str) -> serde_json::Value {
         let path = (!self.path.0.is_empty()).then(|| self.path.to_string());
         json!({
             "key": self.key_text(),
             "path": path,
             "what": self.what,
             "reason": self.reason,
-            "damaged": !self.harmless,
+            "kind": kind,
         })
     }
 }

@@ -75,8 +75,8 @@ impl Daemon {
             return Err(CliError::not_found(shown, why));
         }
         let point = super::place::absolute(&self.point);
-        match &self.location {
-            Location::Embedded(store) if store.starts_with(&point) || point.starts_with(store) => {
+        match self.location.directory() {
+            Some(store) if store.starts_with(&point) || point.starts_with(store) => {
                 Err(CliError::refused(
                     shown,
                     format!(
@@ -85,7 +85,7 @@ impl Daemon {
                     ),
                 ))
             }
-            Location::Embedded(_) | Location::Memory(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -174,7 +174,7 @@ impl Daemon {
         let answering = Arc::clone(&commands);
         let server =
             Server::start(&store.id(), move |message| answering.answer(message)).map_err(socket)?;
-        let beacon = Beacon::light(store.location(), server.path());
+        let beacon = Beacon::light(store.location(), server.path(), store.is_read_only());
         let session = Session::mount(Arc::clone(view), &self.point, &self.options)?;
         let _first = commands.invalidator.set(session.invalidator());
         let stopper = session.stopper();

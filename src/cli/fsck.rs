@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use super::progress::size;
 use super::remote::Remote;
 use super::request::{Request, Response};
 use crate::fuse::byte_count;
-use crate::store::{Location, Store, StoreError, check};
+use crate::store::{Location, Store, StoreError, check, repair};
 
 /// How fast a store that is in use is read, in bytes a second.
 const GENTLE: u64 = 64 << 20;
@@ -32,11 +33,20 @@ pub struct Fsck {
     /// Read at most so many bytes a second: 64M if the store is mounted, else as fast as it goes
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     rate: Option<u64>,
+    /// Take out what is damaged, so that the rest can be used; the store must not be mounted
+    #[arg(long)]
+    repair: bool,
+    /// Where --repair keeps what is damaged (STORE/quarantine/TIME if not given)
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    quarantine: Option<PathBuf>,
 }
 
 impl Fsck {
     pub(super) fn run(self, out: &mut Output) -> Result<(), CliError> {
         let place = Place::parse(&self.store)?;
+        if self.repair {
+            return self.repaired(&place, out);
+        }
         let name = place.to_string();
         let mut told = Told::default();
         let facts = match way(&place)? {
@@ -46,17 +56,37 @@ impl Fsck {
             }
             Way::Files(location) => self.of_files(&location, &mut told, out)?,
         };
-        told.summary(&facts, out)?;
-        if told.damaged > 0 {
-            return Err(CliError::Damaged {
-                what: name,
-                why: format!("{} damaged", told.damaged),
-            });
+        told.end(&name, &facts, out)
+    }
+
+    fn repaired(&self, place: &Place, out: &mut Output) -> Result<(), CliError> {
+        let location = match way(place)? {
+            Way::Files(location) => location,
+            Way::Daemon(daemon) => {
+                return Err(CliError::InUse {
+                    what: place.to_string(),
+                    why: format!(
+                        "mounted by process {}; kfs umount it before it is repaired",
+                        daemon.status().pid
+                    ),
+                });
+            }
+        };
+        let done = repair(&location, self.quarantine.as_deref())?;
+        let mut told = Told::default();
+        for cut in done.cuts {
+            told.print("taken out", &Problem::from(cut), out)?;
         }
-        if !facts.complete {
-            return Err(CliError::failed(name, "the check was not completed"));
+        for finding in done.left {
+            told.problem(&Problem::from(finding), out)?;
         }
-        Ok(())
+        if let Some(aside) = &done.aside
+            && !out.wants_json()
+        {
+            let line = format!("what was damaged is kept in {}", aside.display());
+            out.line(printable(line.as_bytes()))?;
+        }
+        told.end(&place.to_string(), &Facts::from(done.report), out)
     }
 
     /// Another command that has the store will soon have done.
@@ -140,8 +170,13 @@ impl Told {
         } else {
             self.damaged += 1;
         }
+        let kind = if problem.harmless { "odd" } else { "damaged" };
+        self.print(kind, problem, out)
+    }
+
+    fn print(&self, kind: &str, problem: &Problem, out: &mut Output) -> Result<(), CliError> {
         if out.wants_json() {
-            return out.json(&problem.as_json());
+            return out.json(&problem.as_json(kind));
         }
         let Problem {
             path, what, reason, ..
@@ -151,9 +186,22 @@ impl Told {
             Some(key) => format!("key {key}, path {path}: "),
             None => String::new(),
         };
-        let kind = if problem.harmless { "odd" } else { "damaged" };
         let line = format!("{place}{what} {kind}: {reason}");
         out.line(printable(line.as_bytes()))
+    }
+
+    fn end(&self, name: &str, facts: &Facts, out: &mut Output) -> Result<(), CliError> {
+        self.summary(facts, out)?;
+        if self.damaged > 0 {
+            return Err(CliError::Damaged {
+                what: name.to_owned(),
+                why: format!("{} damaged", self.damaged),
+            });
+        }
+        if !facts.complete {
+            return Err(CliError::failed(name, "the check was not completed"));
+        }
+        Ok(())
     }
 
     fn summary(&self, facts: &Facts, out: &mut Output) -> Result<(), CliError> {

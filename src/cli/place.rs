@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::CliError;
 use super::output::printable;
 use crate::fuse::{MountEntry, mounts};
-use crate::store::Location;
+use crate::store::{Location, Store};
 
 /// A byte string in a message.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -128,9 +128,11 @@ pub enum StoreAt {
 impl Place {
     /// Reads `STORE` or a path inside a mount.
     pub(super) fn parse(text: &OsStr) -> Result<Self, CliError> {
-        let has_scheme = [&b"mem:"[..], b"kfs:"]
+        let has_scheme = Location::DIRECTORIES
             .iter()
-            .any(|scheme| text.as_bytes().starts_with(scheme));
+            .map(|(scheme, _)| *scheme)
+            .chain(["mem:"])
+            .any(|scheme| text.as_bytes().starts_with(scheme.as_bytes()));
         if !has_scheme && let Some((entry, path)) = in_mount(Path::new(text)) {
             return Ok(Self {
                 store: StoreAt::Mount(entry),
@@ -183,20 +185,31 @@ impl fmt::Display for Place {
     }
 }
 
-/// A store's location, absolute, so that it means the same to a process elsewhere.
+/// A store's location, absolute, so that it means the same to a process elsewhere. A path without a
+/// scheme is the store that is there, of whatever kind.
 pub(super) fn location(text: &OsStr) -> Result<Location, CliError> {
     let parsed = match text.to_str() {
         Some(text) => Location::parse(text)?,
-        None => {
-            let path = text
-                .as_bytes()
-                .strip_prefix(b"kfs:")
-                .unwrap_or(text.as_bytes());
-            Location::Embedded(PathBuf::from(OsStr::from_bytes(path)))
-        }
+        None => Location::DIRECTORIES
+            .iter()
+            .find_map(|(scheme, of_directory)| {
+                let path = text.as_bytes().strip_prefix(scheme.as_bytes())?;
+                Some(of_directory(PathBuf::from(OsStr::from_bytes(path))))
+            })
+            .unwrap_or_else(|| Location::Embedded(PathBuf::from(text))),
     };
     Ok(match parsed {
+        Location::Embedded(path) if text == path => {
+            let path = absolute(&path);
+            let files = Location::File(path.clone());
+            if Store::exists(&files) {
+                files
+            } else {
+                Location::Embedded(path)
+            }
+        }
         Location::Embedded(path) => Location::Embedded(absolute(&path)),
+        Location::File(path) => Location::File(absolute(&path)),
         memory @ Location::Memory(_) => memory,
     })
 }

@@ -3,6 +3,7 @@
 //! | | root | everybody else |
 //! |---|---|---|
 //! | socket | `/run/kfs/UUID.sock` | `$XDG_RUNTIME_DIR/kfs/UUID.sock`, without it `/tmp/kfs-UID/UUID.sock` |
+//! | a store open for reading only | `BLAKE3.at` there, 32 hex digits of its directory's path | likewise |
 //! | log | `/var/log/kfs/UUID.log` | `$XDG_STATE_HOME/kfs/UUID.log`, without it `~/.local/state/kfs/UUID.log` |
 
 use std::fs::{self, DirBuilder};
@@ -61,12 +62,7 @@ pub fn sockets_of_others(id: &Uuid) -> Vec<PathBuf> {
 /// The sockets of all daemons that this user may speak to, those left by dead ones included.
 #[must_use]
 pub fn all_sockets() -> Vec<PathBuf> {
-    let mut directories = vec![runtime_dir()];
-    if geteuid().is_root()
-        && let Ok(users) = fs::read_dir("/run/user")
-    {
-        directories.extend(users.flatten().map(|user| user.path().join("kfs")));
-    }
+    let directories = runtime_dirs();
     let entries = directories
         .iter()
         .filter_map(|directory| fs::read_dir(directory).ok());
@@ -122,6 +118,34 @@ pub fn private_dir(path: &Path) -> Result<(), PlaceError> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Where a daemon that only reads the store in `directory` says where its socket is.
+#[must_use]
+pub fn beacon(directory: &Path) -> PathBuf {
+    runtime_dir().join(beacon_name(directory))
+}
+
+/// Where the daemons that this user may speak to do.
+pub fn beacons(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = beacon_name(directory);
+    runtime_dirs().into_iter().map(move |dir| dir.join(&name))
+}
+
+fn beacon_name(directory: &Path) -> String {
+    let hash = blake3::hash(directory.as_os_str().as_encoded_bytes()).to_hex();
+    hash.chars().take(32).chain(".at".chars()).collect()
+}
+
+/// The directories of the sockets of all daemons that this user may speak to.
+fn runtime_dirs() -> Vec<PathBuf> {
+    let mut directories = vec![runtime_dir()];
+    if geteuid().is_root()
+        && let Ok(users) = fs::read_dir("/run/user")
+    {
+        directories.extend(users.flatten().map(|user| user.path().join("kfs")));
+    }
+    directories
 }
 
 fn runtime_dir() -> PathBuf {

@@ -36,7 +36,7 @@ impl Remote {
     pub(super) fn of_location(location: &Location) -> Result<Option<Self>, CliError> {
         let connected = match location {
             Location::Memory(id) => connect(id),
-            Location::Embedded(_) => match beacon::socket(location) {
+            Location::Embedded(_) | Location::File(_) => match beacon::socket(location) {
                 Some(socket) => connect_at(&socket),
                 None => return Ok(None),
             },

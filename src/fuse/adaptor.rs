@@ -20,7 +20,8 @@ use super::answer::{self, GENERATION, Lifetime};
 use super::convert::{bare_attr, file_attr, file_type, set_time};
 use super::guard::Guard;
 use super::init::{self, Protocol};
-use crate::view::{Caller, DirItem, Lasting, SetAttr, View, ViewError};
+use super::wake::{self, Waker};
+use crate::view::{Caller, DirItem, FileKind, Lasting, SetAttr, View, ViewError};
 
 /// The longest name that the kernel can take in a listing; a longer one could harm it.
 const LONGEST_NAME: usize = 255;
@@ -31,15 +32,30 @@ pub(super) struct Adaptor {
     guard: Guard<View>,
     protocol: Protocol,
     lifetime: Lifetime,
+    waker: Waker,
 }
 
 impl Adaptor {
-    pub(super) fn new(guard: Guard<View>, protocol: Protocol, lifetime: Lifetime) -> Self {
+    pub(super) fn new(
+        guard: Guard<View>,
+        protocol: Protocol,
+        lifetime: Lifetime,
+        waker: Waker,
+    ) -> Self {
         Self {
             guard,
             protocol,
             lifetime,
+            waker,
         }
+    }
+
+    /// Answers as if a name that is there had just been made.
+    fn made(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let answer = self.guard.run("lookup", parent, |view| {
+            view.lookup(&caller(request), parent.0, name.as_bytes())
+        });
+        self.lifetime.entry(answer, reply);
     }
 
     /// Lists a directory into a buffer. An error after the first item waits for the next call, as
@@ -85,6 +101,13 @@ impl Filesystem for Adaptor {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if self.waker.hides(request, name) {
+            return reply.error(Errno::ENOENT);
+        }
+        if self.waker.shows(request, name) {
+            let attr = bare_attr(wake::GONE, FileKind::File);
+            return reply.entry(&Duration::ZERO, &attr, GENERATION);
+        }
         let answer = self.guard.run("lookup", parent, |view| {
             match view.lookup(&caller(request), parent.0, name.as_bytes()) {
                 Err(ViewError::NotFound {
@@ -144,6 +167,9 @@ impl Filesystem for Adaptor {
             fh: fh.map(|fh| fh.0),
         };
         let answer = self.guard.run("setattr", ino, |view| {
+            if size.is_some() && self.waker.keeps(request) {
+                return view.getattr(ino.0, set.fh);
+            }
             view.setattr(&caller(request), ino.0, &set)
         });
         self.lifetime.attr(answer, reply);
@@ -166,6 +192,9 @@ impl Filesystem for Adaptor {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        if self.waker.hides(request, name) {
+            return self.made(request, parent, name, reply);
+        }
         let answer = self.guard.run("mknod", parent, |view| {
             let name = name.as_bytes();
             view.mknod(&caller(request), parent.0, name, mode, umask, rdev)
@@ -182,6 +211,9 @@ impl Filesystem for Adaptor {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        if self.waker.hides(request, name) {
+            return self.made(request, parent, name, reply);
+        }
         let answer = self.guard.run("mkdir", parent, |view| {
             view.mkdir(&caller(request), parent.0, name.as_bytes(), mode, umask)
         });
@@ -189,6 +221,9 @@ impl Filesystem for Adaptor {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if self.waker.shows(request, name) {
+            return reply.ok();
+        }
         let answer = self.guard.run("unlink", parent, |view| {
             view.unlink(&caller(request), parent.0, name.as_bytes())
         });

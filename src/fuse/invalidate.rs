@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use fuser::{INodeNo, Notifier};
 use parking_lot::{Condvar, Mutex};
 
+use super::wake::Waker;
+use crate::value::KeyPath;
 use crate::view::{Ino, Invalidate};
 
 /// The queue of what the kernel has to forget. Clones are the same queue.
@@ -37,6 +39,7 @@ struct Shared {
     state: Mutex<State>,
     queued: Condvar,
     told: Condvar,
+    waker: Waker,
 }
 
 #[derive(Default)]
@@ -55,6 +58,8 @@ struct State {
 pub(super) enum Item {
     Inode(Ino),
     Entry(Ino, Box<[u8]>),
+    /// After what is queued about a path: who watches it is to be woken.
+    Watchers(KeyPath, bool),
 }
 
 thread_local! {
@@ -88,12 +93,21 @@ impl Invalidator {
                 None => self.0.told.wait(&mut state),
             }
         }
+        drop(state);
+        // While watchers are woken this process has a directory of the mount open.
+        self.0.waker.flush(deadline);
         Ok(())
+    }
+
+    /// What wakes watchers.
+    pub(super) fn waker(&self) -> Waker {
+        self.0.waker.clone()
     }
 
     /// Starts the thread that empties the queue.
     pub(super) fn start(&self, kernel: Notifier) -> io::Result<()> {
-        self.start_with(move |item| tell(&kernel, item))
+        let waker = self.waker();
+        self.start_with(move |item| tell(&kernel, &waker, item))
     }
 
     fn start_with(
@@ -116,6 +130,7 @@ impl Invalidator {
         state.waiting.clear();
         self.0.queued.notify_all();
         self.0.told.notify_all();
+        self.0.waker.close();
     }
 
     fn run(&self, tell: &dyn Fn(&Item) -> io::Result<()>) {
@@ -162,6 +177,10 @@ impl Invalidate for Invalidator {
     fn entry(&self, parent: Ino, name: &[u8]) {
         self.queue(Item::Entry(parent, name.into()));
     }
+
+    fn written(&self, path: KeyPath, known: bool) {
+        self.queue(Item::Watchers(path, known));
+    }
 }
 
 impl fmt::Debug for Invalidator {
@@ -175,8 +194,12 @@ impl fmt::Debug for Invalidator {
 }
 
 /// Attributes and all pages of an inode, or a name, positive or negative.
-fn tell(kernel: &Notifier, item: &Item) -> io::Result<()> {
+fn tell(kernel: &Notifier, waker: &Waker, item: &Item) -> io::Result<()> {
     match item {
+        Item::Watchers(path, known) => {
+            waker.changed(path.clone(), *known);
+            Ok(())
+        }
         Item::Inode(ino) => kernel.inval_inode(INodeNo(*ino), 0, 0),
         Item::Entry(parent, name) => kernel.inval_entry(INodeNo(*parent), OsStr::from_bytes(name)),
     }

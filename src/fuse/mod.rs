@@ -22,6 +22,7 @@ mod mount;
 mod mountinfo;
 mod options;
 mod session;
+mod wake;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -88,7 +88,9 @@ impl Session {
             writeback: options.writeback,
         };
         let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed));
-        let adaptor = Adaptor::new(guard, protocol, Lifetime(options.lifetime));
+        let invalidator = Invalidator::default();
+        let lifetime = Lifetime(options.lifetime);
+        let adaptor = Adaptor::new(guard, protocol, lifetime, invalidator.waker());
         let acl = match options.audience {
             Audience::Owner => SessionACL::Owner,
             Audience::OwnerAndRoot => SessionACL::RootAndOwner,
@@ -97,9 +99,10 @@ impl Session {
         let mut config = Config::default();
         config.n_threads = Some(options.threads.get());
         config.clone_fd = true;
-        let invalidator = Invalidator::default();
         let kernel = fuser::Session::from_fd(adaptor, connection, acl, config)
             .and_then(|kernel| {
+                let point = mounted.point().to_owned();
+                invalidator.waker().start(Arc::clone(&view), point)?;
                 invalidator.start(kernel.notifier())?;
                 Ok(kernel)
             })

@@ -175,7 +175,8 @@ fn judge(segment: &Found, folded: u64, flaws: &mut Vec<JournalFlaw>) {
     let empty = segment.content.iter().all(|byte| *byte == 0);
     if segment.header != Header::Valid(segment.first) && !empty {
         let reason = "the segment's header is not valid";
-        let needed = last.map_or(segment.first, |frame| frame.seq) > folded;
+        // Without a whole record nobody knows what was in it.
+        let needed = last.is_none_or(|frame| frame.seq > folded);
         flaws.push(flaw(segment.path.clone(), 0, reason, !needed));
     }
     for (expected, offset) in &segment.breaks {
@@ -197,13 +198,11 @@ fn judge(segment: &Found, folded: u64, flaws: &mut Vec<JournalFlaw>) {
     let end = last.map_or(start, |frame| frame.offset + frame_length(frame.payload));
     let next = last.map_or(segment.first, |frame| frame.seq.saturating_add(1));
     let rest = segment.content.get(end..).unwrap_or_default();
-    if let Some(at) = rest.iter().position(|byte| *byte != 0) {
+    if rest.iter().any(|byte| *byte != 0) {
         let reason = format!(
             "what stands after record {} is none: torn by a crash while it was written, or damaged",
             next - 1
         );
-        // A record takes more than its header, so a single byte further on is no record.
-        let harmless = at > super::frame::FRAME_HEADER || next <= folded;
-        flaws.push(flaw(segment.path.clone(), end as u64, reason, harmless));
+        flaws.push(flaw(segment.path.clone(), end as u64, reason, false));
     }
 }

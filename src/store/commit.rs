@@ -78,14 +78,8 @@ impl Store {
             .map(|(key, draft)| limits::record(key, draft.entry.as_ref()))
             .sum();
         let room = self.wait_for_room(weight)?;
-        let mut payload = Vec::with_capacity(256);
-        {
-            let mut w = Writer::new(&mut payload);
-            w.array(3);
-            w.uint(PAYLOAD);
-            write_time(&mut w, tx.now);
-            write_ops(&mut w, &tx.ops, &inner.pager).map_err(|e| self.in_tree(tx, e))?;
-        }
+        let payload =
+            write_payload(tx.now, &tx.ops, &inner.pager).map_err(|e| self.in_tree(tx, e))?;
         loop {
             // What is in records only cannot change but by a fold, which raises the generation.
             let generation = inner.docs.generation();
@@ -198,6 +192,17 @@ pub(super) struct Replay {
     pub time: Time,
     /// Its steps.
     pub ops: Vec<Op>,
+}
+
+/// The payload of a journal record.
+pub(super) fn write_payload(time: Time, ops: &[Op], pager: &Pager) -> Result<Vec<u8>, TreeError> {
+    let mut payload = Vec::with_capacity(256);
+    let mut w = Writer::new(&mut payload);
+    w.array(3);
+    w.uint(PAYLOAD);
+    write_time(&mut w, time);
+    write_ops(&mut w, ops, pager)?;
+    Ok(payload)
 }
 
 /// Reads the payload of a journal record.

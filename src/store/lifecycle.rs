@@ -2,7 +2,6 @@
 //! if there is a store, `connect` if there is none.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,16 +15,15 @@ use super::header::{HEADER, Header};
 use super::pages::PageWrites;
 use super::record::Doc;
 use super::{
-    CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, unfinished,
+    CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, storage,
 };
-use crate::backend::embedded::{Access, Embedded};
-use crate::backend::{Backend, BackendError, Deadline, Precondition};
+use crate::backend::{Access, Backend, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
-use crate::journal::Recovery;
+use crate::journal::{JournalRecord, Recovery};
 use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
 use crate::value::Key;
 
-/// The directory of the journal within an embedded store.
+/// The journal within the directory of a store.
 pub(super) const JOURNAL: &str = "journal";
 /// Bytes of decoded pages and documents kept, unless told otherwise.
 const CACHE: u64 = 32 << 20;
@@ -114,17 +112,11 @@ impl Store {
                 let (backend, guard) = registry::create(*id)?;
                 (backend, Some(guard), *id)
             }
-            Location::Embedded(dir) => {
-                let backend = match unfinished::blank(dir)? {
-                    Some(backend) => backend,
-                    None => create_embedded(dir, location)?,
-                };
-                (
-                    Arc::new(backend),
-                    None,
-                    options.id.unwrap_or_else(Uuid::new_v4),
-                )
-            }
+            Location::Embedded(dir) | Location::File(dir) => (
+                storage::create(location, dir)?,
+                None,
+                options.id.unwrap_or_else(Uuid::new_v4),
+            ),
         };
         let header = Header {
             id,
@@ -156,18 +148,13 @@ impl Store {
                 let (backend, guard) = registry::connect(*id)?;
                 (backend, Some(guard))
             }
-            Location::Embedded(dir) => {
-                if !Embedded::exists(dir)? {
-                    return Err(missing_or_other(dir, location));
-                }
+            Location::Embedded(dir) | Location::File(dir) => {
                 let access = if options.read_only {
                     Access::Read
                 } else {
                     Access::ReadWrite
                 };
-                let backend =
-                    Embedded::open(dir, access, options.wait).map_err(|e| in_use(location, e))?;
-                (Arc::new(backend), None)
+                (storage::open(location, dir, access, options.wait)?, None)
             }
         };
         let header =
@@ -192,7 +179,9 @@ impl Store {
     pub fn exists(location: &Location) -> bool {
         match location {
             Location::Memory(id) => registry::exists(*id),
-            Location::Embedded(dir) => Embedded::exists(dir).unwrap_or(false),
+            Location::Embedded(dir) | Location::File(dir) => {
+                storage::exists(location, dir).unwrap_or(false)
+            }
         }
     }
 
@@ -218,16 +207,9 @@ impl Store {
                 }
                 Ok(())
             }
-            Location::Embedded(dir) => {
+            Location::Embedded(dir) | Location::File(dir) => {
                 drop(store);
-                let journal = dir.join(JOURNAL);
-                let files = Embedded::files(dir);
-                for path in std::iter::once(&journal).chain(&files) {
-                    remove(path)?;
-                }
-                // The directory itself goes if nothing of anyone else is in it.
-                let _ = std::fs::remove_dir(dir);
-                Ok(())
+                storage::remove(location, dir, JOURNAL)
             }
         }
     }
@@ -283,14 +265,10 @@ impl Store {
         let cache = options.cache.unwrap_or(CACHE);
         let codec = Codec::new(header.id, header.compressor);
         let pager = Arc::new(Pager::new(backend, codec, header.id, cache - cache / 4));
-        let mut recovery = match location {
-            Location::Memory(_) => None,
-            Location::Embedded(dir) => Some(Recovery::read(
-                &dir.join(JOURNAL),
-                &header.id,
-                header.folded,
-            )?),
-        };
+        let journal = location.directory().map(|dir| dir.join(JOURNAL));
+        let mut recovery = journal
+            .map(|dir| Recovery::read(&dir, &header.id, header.folded))
+            .transpose()?;
         let docs = Docs::new(Arc::clone(&pager), cache / 4);
         let clock = clock::Clock::after(header.clock);
         let last = match &mut recovery {
@@ -392,10 +370,22 @@ pub(super) fn replay(
     clock: &clock::Clock,
     pager: &Pager,
 ) -> Result<u64, StoreError> {
-    let mut last = folded;
-    // Records known to be durable when a later one was written must not miss a page.
     let durable = recovery.durable();
-    for record in recovery.take_records() {
+    let records = recovery.take_records();
+    replay_records(&records, (durable, folded), docs, clock, pager)
+}
+
+/// Applies records that follow `folded`. Those known to be durable when a later one was written
+/// must not miss a page.
+pub(super) fn replay_records(
+    records: &[JournalRecord],
+    (durable, folded): (u64, u64),
+    docs: &Docs,
+    clock: &clock::Clock,
+    pager: &Pager,
+) -> Result<u64, StoreError> {
+    let mut last = folded;
+    for record in records {
         let at = || format!("record {} of the journal", record.seq);
         let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
         let replay = read_payload(&record.payload).map_err(malformed)?;
@@ -450,83 +440,4 @@ pub(super) fn replay(
         last = record.seq;
     }
     Ok(last)
-}
-
-pub(super) fn in_use(location: &Location, e: BackendError) -> StoreError {
-    match e {
-        BackendError::LockHeld { pid, .. } => StoreError::InUse {
-            location: location.to_string(),
-            pid: pid.map_or_else(|| "(unknown)".to_owned(), |p| p.to_string()),
-        },
-        BackendError::Damage { reason, .. } => StoreError::NotAStore {
-            location: location.to_string(),
-            reason,
-        },
-        other => StoreError::Backend(other),
-    }
-}
-
-pub(super) fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
-    let location = location.to_string();
-    match std::fs::symlink_metadata(dir) {
-        Ok(m) if m.is_dir() => {
-            let empty = std::fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());
-            if empty {
-                StoreError::Missing { location }
-            } else {
-                StoreError::NotAStore {
-                    location,
-                    reason: "the directory holds other things and no store".to_owned(),
-                }
-            }
-        }
-        Ok(_) => StoreError::NotAStore {
-            location,
-            reason: "it is no directory".to_owned(),
-        },
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => StoreError::Missing { location },
-        Err(source) => StoreError::Io {
-            what: format!("looking at {location}"),
-            source,
-        },
-    }
-}
-
-fn create_embedded(dir: &Path, location: &Location) -> Result<Embedded, StoreError> {
-    if Embedded::exists(dir)? {
-        return Err(StoreError::Exists {
-            location: location.to_string(),
-        });
-    }
-    if !unfinished::is_rest(dir) {
-        refuse_other_content(dir, location)?;
-    }
-    Embedded::create(dir, Duration::ZERO).map_err(|e| in_use(location, e))
-}
-
-fn refuse_other_content(dir: &Path, location: &Location) -> Result<(), StoreError> {
-    match missing_or_other(dir, location) {
-        StoreError::Missing { .. } => Ok(()),
-        StoreError::NotAStore { location, .. } => Err(StoreError::NotAStore {
-            location,
-            reason: "there is something else; a store needs an empty or new directory".to_owned(),
-        }),
-        other => Err(other),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    let done = match std::fs::symlink_metadata(path) {
-        Ok(m) if m.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match done {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StoreError::Io {
-            what: format!("removing {}", path.display()),
-            source,
-        }),
-        Ok(()) => Ok(()),
-    }
 }

@@ -1,22 +1,39 @@
 //! Where a store is.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::StoreError;
+
+/// A kind of store in a directory, given the directory.
+pub type AtPath = fn(PathBuf) -> Location;
 
 /// Where a store is, as a program or a person writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// `PATH` or `kfs:PATH`: a directory with the embedded engine.
     Embedded(PathBuf),
+    /// `file:PATH`: a directory with a file per blob.
+    File(PathBuf),
     /// `mem:UUID`: in this process's memory, gone with it.
     Memory(Uuid),
 }
 
 impl Location {
+    /// The schemes of stores in a directory.
+    pub const DIRECTORIES: [(&str, AtPath); 2] = [("kfs:", Self::Embedded), ("file:", Self::File)];
+
+    /// The store's directory, if it is in one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded(path) | Self::File(path) => Some(path),
+            Self::Memory(_) => None,
+        }
+    }
+
     /// Reads a location. `mem:` without a UUID makes one.
     ///
     /// # Errors
@@ -34,11 +51,15 @@ impl Location {
                 .map(Self::Memory)
                 .map_err(|_| bad("after `mem:` comes a UUID"));
         }
-        if let Some(path) = text.strip_prefix("kfs:") {
-            if path.is_empty() {
-                return Err(bad("after `kfs:` comes the path of a directory"));
+        for (scheme, location) in Self::DIRECTORIES {
+            if let Some(path) = text.strip_prefix(scheme) {
+                if path.is_empty() {
+                    return Err(bad(&format!(
+                        "after `{scheme}` comes the path of a directory"
+                    )));
+                }
+                return Ok(location(PathBuf::from(path)));
             }
-            return Ok(Self::Embedded(PathBuf::from(path)));
         }
         if text.is_empty() {
             return Err(bad("it is empty"));
@@ -50,7 +71,7 @@ impl Location {
             && scheme.bytes().all(|b| b.is_ascii_alphanumeric())
         {
             return Err(bad(
-                "the known schemes are `kfs:PATH` (the default) and `mem:UUID`; write ./PATH for a path with a colon",
+                "the known schemes are `kfs:PATH` (the default), `file:PATH` and `mem:UUID`; write ./PATH for a path with a colon",
             ));
         }
         Ok(Self::Embedded(PathBuf::from(text)))
@@ -61,6 +82,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(path) => write!(f, "{}", path.display()),
+            Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Memory(id) => write!(f, "mem:{id}"),
         }
     }

@@ -26,6 +26,7 @@ mod record;
 mod records;
 mod registry;
 mod round;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod tx;
@@ -39,11 +40,11 @@ use uuid::Uuid;
 
 pub use api::{Change, Keys};
 pub use binary::{BlobReader, BlobWriter};
-pub use check::{Finding, Report, Watcher, check};
+pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
-pub use location::Location;
+pub use location::{AtPath, Location};
 pub use record::{Doc, KeyedDoc, Kind, Meta};
 pub use round::Round;
 pub use tx::Tx;
@@ -186,13 +187,11 @@ impl Store {
 
     /// Free and total bytes of where the store lies; `None` where that has no meaning.
     pub fn space(&self) -> Option<(u64, u64)> {
-        match &self.inner.location {
-            Location::Embedded(dir) => nix::sys::statvfs::statvfs(dir).ok().map(|v| {
-                let unit = v.fragment_size();
-                (v.blocks_available() * unit, v.blocks() * unit)
-            }),
-            Location::Memory(_) => None,
-        }
+        let dir = self.inner.location.directory()?;
+        nix::sys::statvfs::statvfs(dir).ok().map(|v| {
+            let unit = v.fragment_size();
+            (v.blocks_available() * unit, v.blocks() * unit)
+        })
     }
 
     /// The document under a key as it is now.

@@ -147,7 +147,7 @@ pub fn load(address: &[u8], pager: &Pager) -> Result<Option<KeyedDoc>, StoreErro
         let Some(blob) = pager.backend().get(address, pager.deadline())? else {
             return Ok(None);
         };
-        let read = open(address, &blob.bytes, pager.codec())?;
+        let read = decode(address, &blob.bytes, pager.codec())?;
         // What was looked for in memory meanwhile was not seen here, and may be freed.
         if live::looks() == looks {
             return Ok(Some(read));
@@ -155,8 +155,8 @@ pub fn load(address: &[u8], pager: &Pager) -> Result<Option<KeyedDoc>, StoreErro
     }
 }
 
-/// Reads the blob at an address.
-fn open(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>), StoreError> {
+/// Reads the blob of a record. For a store that nobody uses: else [`load`].
+pub fn decode(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>), StoreError> {
     let name = || {
         let key = address.get(LIVE.len()..).unwrap_or_default();
         Key::from_bytes(key).map_or_else(|_| crate::tree::hex(key), |k| show_key(&k))

@@ -4,21 +4,21 @@
 //! [`Store::create`]: super::Store::create
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::StoreError;
 use super::lifecycle::JOURNAL;
-use crate::backend::embedded::{Access, Embedded, LOCK_FILE};
-use crate::backend::{Backend, Deadline};
+use super::{Location, StoreError, storage};
+use crate::backend::{Access, Backend, Deadline, LOCK_FILE};
 use crate::tree::PATIENCE;
 
 /// The storage in `dir`, if it is whole and nothing was ever put into it: the header comes first.
-pub(super) fn blank(dir: &Path) -> Result<Option<Embedded>, StoreError> {
-    if !Embedded::exists(dir)? || dir.join(JOURNAL).exists() {
+pub fn blank(location: &Location, dir: &Path) -> Result<Option<Arc<dyn Backend>>, StoreError> {
+    if !storage::exists(location, dir)? || dir.join(JOURNAL).exists() {
         return Ok(None);
     }
     // Whoever holds it is not cut short, and what is damaged is not blank.
-    let Ok(found) = Embedded::open(dir, Access::Read, Duration::ZERO) else {
+    let Ok(found) = storage::open(location, dir, Access::Read, Duration::ZERO) else {
         return Ok(None);
     };
     let blobs = found.list(b"", None, 1, Deadline::after(PATIENCE))?;
@@ -26,16 +26,12 @@ pub(super) fn blank(dir: &Path) -> Result<Option<Embedded>, StoreError> {
     if !blobs.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Embedded::open(
-        dir,
-        Access::ReadWrite,
-        Duration::ZERO,
-    )?))
+    storage::open(location, dir, Access::ReadWrite, Duration::ZERO).map(Some)
 }
 
 /// Whether `dir` holds the beginnings of a storage and nothing else. The lock is made first.
-pub(super) fn is_rest(dir: &Path) -> bool {
-    let ours = Embedded::files(dir);
+pub fn is_rest(location: &Location, dir: &Path) -> bool {
+    let ours = storage::files(location, dir);
     let Ok(mut entries) = std::fs::read_dir(dir) else {
         return false;
     };

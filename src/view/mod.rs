@@ -38,6 +38,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 pub use error::{Name, ViewError};
+pub use ops::Spot;
 pub use types::{
     Attr, Caller, DirItem, FileKind, Ino, Invalidate, Lasting, Opened, ROOT, SetAttr, SetTime,
     StatFs, Time,

@@ -1,6 +1,7 @@
 //! What the view and its callers speak in: inodes, attributes, callers, directory items.
 
 pub use crate::tree::Time;
+use crate::value::KeyPath;
 
 /// The number of a file or directory, both for the kernel and in `st_ino`. The root is [`ROOT`].
 pub type Ino = u64;
@@ -171,4 +172,7 @@ pub trait Invalidate: Send + Sync {
     fn inode(&self, ino: Ino);
     /// A name appeared, went away or stands for another inode.
     fn entry(&self, parent: Ino, name: &[u8]);
+    /// Something was written at a path through the API; `known` if the kernel knew something there.
+    /// For those who watch files.
+    fn written(&self, _path: KeyPath, _known: bool) {}
 }

@@ -48,6 +48,9 @@ impl Watch {
             return;
         };
         kernel.inode(parent);
+        if self.table.known(path).is_none() {
+            kernel.written(path.to_vec().into(), false);
+        }
         let contexts = if above.is_empty() {
             [NameContext::Root, NameContext::Root]
         } else {
@@ -69,6 +72,9 @@ impl Watch {
         };
         kernel.inode(inode.ino);
         self.absent.tell(inode.ino, &**kernel);
+        if let Some(path) = self.table.path(inode.ino) {
+            kernel.written(path.into(), true);
+        }
         if let Some(place) = inode.place() {
             for context in [NameContext::Map, NameContext::Vector] {
                 kernel.entry(place.parent, &name_of(&place.key, context));

@@ -3,24 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use konserve_fs::backend::embedded::{Access, Embedded};
+use std::path::Path;
+
+use konserve_fs::backend::embedded::Embedded;
 use konserve_fs::backend::faulty::{Faults, Faulty};
+use konserve_fs::backend::file::Files;
 use konserve_fs::backend::memory::Memory;
-use konserve_fs::backend::{Backend, Deadline};
+use konserve_fs::backend::{Access, Backend, Deadline, Result};
 use tempfile::TempDir;
 
 use crate::limited::Limited;
+use crate::settled::Settled;
 
 /// A storage, and the directory that it is in.
 pub struct Storage {
-    pub backend: Box<dyn Backend>,
+    pub backend: Arc<dyn Backend>,
     _dir: Option<TempDir>,
 }
 
 impl Storage {
     fn in_memory(backend: impl Backend + 'static) -> Self {
         Self {
-            backend: Box::new(backend),
+            backend: Arc::new(backend),
             _dir: None,
         }
     }
@@ -31,8 +35,17 @@ pub fn memory() -> Storage {
 }
 
 pub fn embedded() -> Storage {
+    Local::Embedded.storage()
+}
+
+pub fn file() -> Storage {
+    Local::File.storage()
+}
+
+/// A file storage that has everything in files, and nothing in its log, when a write returns.
+pub fn settled_file() -> Storage {
     let dir = tempfile::tempdir().unwrap();
-    let backend = Box::new(create(&dir));
+    let backend = Arc::new(Settled(Files::create(dir.path(), Duration::ZERO).unwrap()));
     Storage {
         backend,
         _dir: Some(dir),
@@ -49,11 +62,82 @@ pub fn faulty_memory() -> Storage {
 }
 
 pub fn faulty_embedded() -> Storage {
-    let dir = tempfile::tempdir().unwrap();
-    let backend = Box::new(Faulty::new(Arc::new(create(&dir)), Faults::default()));
-    Storage {
-        backend,
-        _dir: Some(dir),
+    Local::Embedded.faulty()
+}
+
+pub fn faulty_file() -> Storage {
+    Local::File.faulty()
+}
+
+/// The storages in a directory, which one process at a time holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Local {
+    Embedded,
+    File,
+}
+
+impl Local {
+    pub const ALL: [Self; 2] = [Self::Embedded, Self::File];
+
+    pub fn of_name(name: &str) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|local| local.name() == name)
+            .unwrap()
+    }
+
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    pub fn create(self, dir: &TempDir) -> Arc<dyn Backend> {
+        self.try_create(dir.path()).unwrap()
+    }
+
+    pub fn try_create(self, dir: &Path) -> Result<Arc<dyn Backend>> {
+        let wait = Duration::ZERO;
+        Ok(match self {
+            Self::Embedded => Arc::new(Embedded::create(dir, wait)?),
+            Self::File => Arc::new(Files::create(dir, wait)?),
+        })
+    }
+
+    pub fn open(self, dir: &TempDir) -> Arc<dyn Backend> {
+        let wait = Duration::from_secs(10);
+        self.try_open(dir.path(), Access::ReadWrite, wait).unwrap()
+    }
+
+    pub fn try_open(self, dir: &Path, access: Access, wait: Duration) -> Result<Arc<dyn Backend>> {
+        Ok(match self {
+            Self::Embedded => Arc::new(Embedded::open(dir, access, wait)?),
+            Self::File => Arc::new(Files::open(dir, access, wait)?),
+        })
+    }
+
+    pub fn exists(self, dir: &TempDir) -> bool {
+        match self {
+            Self::Embedded => Embedded::exists(dir.path()),
+            Self::File => Files::exists(dir.path()),
+        }
+        .unwrap()
+    }
+
+    fn storage(self) -> Storage {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = self.create(&dir);
+        Storage {
+            backend,
+            _dir: Some(dir),
+        }
+    }
+
+    fn faulty(self) -> Storage {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = Arc::new(Faulty::new(self.create(&dir), Faults::default()));
+        Storage {
+            backend,
+            _dir: Some(dir),
+        }
     }
 }
 
@@ -61,11 +145,11 @@ pub fn create(dir: &TempDir) -> Embedded {
     Embedded::create(dir.path(), Duration::ZERO).unwrap()
 }
 
-pub fn open(dir: &TempDir) -> Embedded {
-    Embedded::open(dir.path(), Access::ReadWrite, Duration::from_secs(10)).unwrap()
-}
-
 /// A deadline that no case reaches.
 pub fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
+}
+
+pub fn open(dir: &TempDir) -> Embedded {
+    Embedded::open(dir.path(), Access::ReadWrite, Duration::from_secs(10)).unwrap()
 }

@@ -62,7 +62,7 @@ fn damage_is_named_by_key_and_path_and_has_an_exit_code() {
     let first: serde_json::Value = serde_json::from_str(first).unwrap();
     assert_eq!(first["key"], "\"a\"");
     assert_eq!(first["path"], "a/:x/1");
-    assert_eq!(first["damaged"], true);
+    assert_eq!(first["kind"], "damaged");
     json.fails(6);
 }
 
@@ -91,4 +91,48 @@ fn what_is_no_store_is_not_checked() {
     let b = Bench::without_store();
     b.kfs(["fsck", "s"]).fails(3);
     b.kfs(["fsck", "s", "--rate", "fast"]).fails(2);
+}
+
+#[test]
+fn a_repair_takes_the_damage_out_and_keeps_the_rest() {
+    let (b, page) = with_page();
+    spoil(&b, &page);
+    let out = b
+        .kfs(["fsck", "--repair", "--quarantine", "kept", "s"])
+        .ok();
+    assert!(out.starts_with("key \"a\", path a/:x/1: page "), "{out}");
+    assert!(out.contains(" taken out: "), "{out}");
+    assert!(out.ends_with("no damage"), "{out}");
+    assert_eq!(b.get("a"), "{:x [1]}");
+    assert_eq!(b.get("sound"), "1");
+    assert_eq!(fs::read_dir(b.path("kept/blobs")).unwrap().count(), 1);
+    b.kfs(["fsck", "s"]).ok();
+    b.kfs(["fsck", "--quarantine", "kept", "s"]).fails(2);
+}
+
+#[test]
+fn an_engine_that_does_not_open_is_made_anew() {
+    let (b, _) = with_page();
+    for n in 0..20 {
+        b.put(&format!("k{n}"), &n.to_string());
+    }
+    let log = log(&b);
+    let bytes = fs::read(&log).unwrap();
+    // In the middle of a record.
+    let mut bad = bytes.clone();
+    bad[120] ^= 1;
+    fs::write(&log, bad).unwrap();
+    b.kfs(["get", "s", "sound"]).fails(3);
+    let out = b.kfs(["fsck", "s", "--repair"]).ok();
+    assert!(out.contains("engine/log/"), "{out}");
+    b.kfs(["fsck", "s"]).ok();
+    // Only what stood in the damaged record is gone.
+    let there = (0..20).filter(|n| {
+        let ended = b.kfs(["get", "s", &format!("k{n}")]);
+        ended.code == 0 && ended.out == format!("{n}\n")
+    });
+    assert_eq!(
+        there.count() + usize::from(b.kfs(["get", "s", "sound"]).code == 0),
+        20
+    );
 }

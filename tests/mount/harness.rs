@@ -60,15 +60,20 @@ impl Mount {
         it
     }
 
-    /// A new store.
+    /// A new store, of the kind that `KFS_KIND` names (`kfs` or `file`).
     #[track_caller]
     pub fn unmounted() -> Self {
+        Self::of_kind(&std::env::var("KFS_KIND").unwrap_or_else(|_| "kfs".to_owned()))
+    }
+
+    /// A new store of a kind: the scheme of its location.
+    #[track_caller]
+    pub fn of_kind(kind: &str) -> Self {
         let sandbox = Sandbox::new();
         let store = sandbox.path("store");
         let it = Self::of(sandbox, store);
-        it.sandbox
-            .kfs([OsStr::new("init"), it.store.as_os_str()])
-            .ok();
+        let location = format!("{kind}:{}", it.store.display());
+        it.sandbox.kfs(["init", &location]).ok();
         it
     }
 

@@ -23,6 +23,7 @@ pub const TOOLS: &[(&str, &str)] = &[
     ("ed", "ed"),
     ("fusermount3", "fuse3"),
     ("getfattr", "attr"),
+    ("inotifywait", "inotify-tools"),
     ("mkfs.ext4", "e2fsprogs"),
     ("perl", "perl"),
     ("python3", "python3"),

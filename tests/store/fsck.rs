@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use konserve_fs::backend::{Deadline, Precondition};
-use konserve_fs::store::{CreateOptions, Finding, Location, Report, Store, Watcher, check};
+use konserve_fs::store::{
+    ConnectOptions, CreateOptions, Finding, Location, Report, Store, Watcher, check, repair,
+};
 use konserve_fs::value::{Key, Value, edn};
 
 /// What a check tells of.
@@ -283,4 +285,115 @@ fn a_check_beside_writers_finds_nothing_where_nothing_is() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// Repairs a store; gives it open again, with what was taken out and where that is.
+fn repaired(s: Store) -> (Store, Vec<Vec<Key>>, std::path::PathBuf) {
+    let location = s.location().clone();
+    s.release().unwrap();
+    let done = repair(&location, None).unwrap();
+    assert_eq!(done.left, []);
+    let cuts = done.cuts.into_iter().map(|cut| cut.path).collect();
+    let store = Store::connect(&location, &ConnectOptions::default()).unwrap();
+    (store, cuts, done.aside.unwrap())
+}
+
+#[test]
+fn a_repair_takes_out_what_is_damaged_and_keeps_it_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let leaves: String = (0..500).map(|n| format!("{n} \"leaf {n}\" ")).collect();
+    s.assoc(&Key::text("a"), &v(&format!("{{:m {{{leaves}}} :n 1}}")))
+        .unwrap();
+    s.assoc(&Key::text("b"), &v("[1 2]")).unwrap();
+    let page = new_page(&s, || {
+        s.assoc_in(&path("[\"b\" 2]"), &long("x")).unwrap();
+    });
+    s.assoc(&Key::text("c"), &v("{}")).unwrap();
+    s.settle().unwrap();
+    spoil(&s, &page);
+    let (s, cuts, aside) = repaired(s);
+    assert_eq!(cuts, [path("[\"b\" 2]")]);
+    assert_eq!(s.get(&Key::text("b")).unwrap(), Some(v("[1 2]")));
+    assert_eq!(s.get(&Key::text("c")).unwrap(), Some(v("{}")));
+    let a = s.get_in(&path("[\"a\" :m 499]")).unwrap();
+    assert_eq!(a, Some(v("\"leaf 499\"")));
+    let hex: String = page.iter().map(|b| format!("{b:02x}")).collect();
+    assert!(aside.join("blobs").join(hex).exists());
+    s.assoc_in(&path("[\"b\" 2]"), &long("x")).unwrap();
+    let (_, findings) = released(s);
+    assert_eq!(findings, []);
+}
+
+#[test]
+fn of_a_large_directory_only_the_damaged_page_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let leaves: String = (0..3000).map(|n| format!("{n} \"leaf {n}\" ")).collect();
+    s.assoc(&Key::text("a"), &v(&format!("{{{leaves}}}")))
+        .unwrap();
+    s.assoc(&Key::text("dir"), &v("{:d {}}")).unwrap();
+    // A run of leaves: of the pages there are far more of them than of others.
+    let all = pages(&s);
+    let backend = s.pager().backend();
+    let blob = |page: &Vec<u8>| backend.get(page, soon()).unwrap().unwrap().bytes.len();
+    let smallest = all.iter().min_by_key(|page| blob(page)).unwrap();
+    spoil(&s, smallest);
+    let (s, cuts, _) = repaired(s);
+    assert_eq!(cuts, [path("[\"a\"]")]);
+    let Some(Value::Map(left)) = s.get(&Key::text("a")).unwrap() else {
+        panic!("no map");
+    };
+    assert!((2800..3000).contains(&left.len()), "{}", left.len());
+    assert_eq!(s.get(&Key::text("dir")).unwrap(), Some(v("{:d {}}")));
+}
+
+#[test]
+fn a_repair_without_damage_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    s.assoc(&Key::text("a"), &long("a")).unwrap();
+    let location = s.location().clone();
+    s.release().unwrap();
+    let done = repair(&location, None).unwrap();
+    assert!(done.cuts.is_empty() && done.aside.is_none());
+    assert!(!dir.path().join("s/quarantine").exists());
+}
+
+#[test]
+fn a_document_that_is_nested_deep_is_checked_and_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = store(&dir);
+    let mut deep = long("bottom");
+    for level in 0..900 {
+        let filler = format!("{{:next nil :n {level} :filler {:?}}}", "x".repeat(300));
+        let Value::Map(mut map) = v(&filler) else {
+            panic!("no map");
+        };
+        map.insert(Key::new(&v(":next")), deep);
+        deep = Value::Map(map);
+    }
+    s.assoc(&Key::text("deep"), &deep).unwrap();
+    let bottom = {
+        let same = new_page_of(&s, &long("bottom"));
+        spoil(&s, &same);
+        same
+    };
+    assert_eq!(bottom.len(), 33);
+    let (s, cuts, _) = repaired(s);
+    assert_eq!(cuts.len(), 1);
+    assert_eq!(cuts[0].len(), 901);
+    let (_, findings) = released(s);
+    assert_eq!(findings, []);
+}
+
+/// The page that holds a text.
+fn new_page_of(store: &Store, text: &Value) -> Vec<u8> {
+    let Value::Text(text) = text else {
+        panic!("no text");
+    };
+    store.settle().unwrap();
+    let mut key = vec![b'p'];
+    key.extend(store.pager().address(text.as_bytes()));
+    key
 }

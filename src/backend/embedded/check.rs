@@ -14,9 +14,9 @@ use std::time::Duration;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::failure::from_log;
 use super::manifest::{self, Manifest};
-use super::{Access, ENGINE_DIR, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity};
+use super::{Access, ENGINE_DIR, KIND, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity};
+use crate::backend::log::from_log;
 use crate::backend::{BackendError, Flaw, Meter, Operation, Result};
 use crate::journal;
 
@@ -42,7 +42,7 @@ pub fn verify(
 ) -> Result<Vec<Flaw>> {
     let engine = dir.join(ENGINE_DIR);
     let mut flaws = Vec::new();
-    let found = match identity::read(&engine) {
+    let found = match identity::read(&engine, KIND) {
         Ok(id) => Some(id),
         Err(error) => {
             flaws.push(flaw(dir, &engine.join("identity"), reason(error)?, false));

@@ -1,11 +1,10 @@
-//! The engine's and the log's errors, and the engine's panics, as this crate's.
+//! The engine's errors and panics as this crate's.
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::backend::{BackendError, Operation, Result};
-use crate::journal::JournalError;
 
 /// Runs a call of the engine. Whatever it does with damaged files, a panic included, comes out as
 /// an error that names the operation and the address.
@@ -47,42 +46,6 @@ fn from_engine(operation: Operation, address: &[u8], error: lsm_tree::Error) -> 
             _ => BackendError::io(operation, address, source),
         },
         other => damage(other.to_string()),
-    }
-}
-
-/// A failure of the engine's log.
-pub fn from_log(operation: Operation, address: &[u8], error: JournalError) -> BackendError {
-    let address = address.into();
-    match error {
-        JournalError::Io { source, .. } => match BackendError::io(operation, b"", source) {
-            BackendError::NoSpace { source, .. } => BackendError::NoSpace {
-                operation,
-                address,
-                source,
-            },
-            BackendError::Io { source, .. } => BackendError::Io {
-                operation,
-                address,
-                source,
-            },
-            other => other,
-        },
-        JournalError::Failed { reason, .. } => BackendError::Stopped {
-            operation,
-            address,
-            reason,
-        },
-        JournalError::TooLarge { size, limit } => BackendError::TooLarge {
-            operation,
-            address,
-            size: size as u64,
-            limit: limit as u64,
-        },
-        other => BackendError::Damage {
-            operation,
-            address,
-            reason: other.to_string(),
-        },
     }
 }
 

@@ -53,17 +53,16 @@
 
 mod check;
 mod failure;
-mod identity;
 mod leftovers;
-mod lock;
 mod manifest;
 mod ops;
 mod pack;
 mod record;
+mod salvage;
 mod tree;
 mod worker;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,17 +71,25 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{BackendError, Operation, Result};
+use super::identity::Kind;
+use super::log::from_log;
+pub use super::{Access, LOCK_FILE};
+use super::{BackendError, Lock, Operation, Result, identity, replace::sync_dir};
 use crate::journal::{Journal, JournalRecord, Recovery};
 pub use check::verify_closed;
-use failure::from_log;
-pub use lock::{LOCK_FILE, Lock};
 use pack::{Change, Packs};
 use record::Write;
+pub use salvage::{rebuild, replace_dir};
 use tree::Tree;
 use worker::Workers;
 
 const NAME: &str = "embedded";
+
+/// What the identity says.
+const KIND: Kind = Kind {
+    name: "engine",
+    format: 3,
+};
 
 /// The engine's directory in the store's, and what is in it.
 const ENGINE_DIR: &str = "engine";
@@ -92,15 +99,6 @@ const PACK_DIR: &str = "packs";
 
 /// A memtable of this size becomes a table.
 const MEMTABLE: u64 = 8 * 1024 * 1024;
-
-/// What an open storage may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reading only; every write is [`BackendError::ReadOnly`].
-    Read,
-    /// Reading and writing.
-    ReadWrite,
-}
 
 /// The embedded storage. Closed, and the lock released, when dropped.
 #[derive(Debug)]
@@ -176,7 +174,7 @@ impl Embedded {
         fs::create_dir(&engine).map_err(failed)?;
         let tree = Tree::create(&engine.join(TREE_DIR))?;
         let id = Uuid::new_v4();
-        identity::create(&engine, id).map_err(failed)?;
+        identity::create(&engine, KIND, id).map_err(failed)?;
         sync_dir(dir).map_err(failed)?;
         Self::start(dir, id, tree, Access::ReadWrite, lock)
     }
@@ -199,7 +197,7 @@ impl Embedded {
             return Err(missing());
         }
         let engine = dir.join(ENGINE_DIR);
-        let id = identity::read(&engine)?;
+        let id = identity::read(&engine, KIND)?;
         let tree = Tree::open(&engine.join(TREE_DIR))?;
         Self::start(dir, id, tree, access, lock)
     }
@@ -323,16 +321,5 @@ fn decode<'r>(log: &[u8], record: &'r JournalRecord) -> Result<Change<'r>> {
         }),
     }
 }
-
-/// Makes the names in `dir` durable, and its own name in its parent.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        Some(_) => File::open(".")?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use std::ops::{Bound, Range};
 
 use parking_lot::MutexGuard;
 
-use super::failure::from_log;
 use super::pack::{Packs, Pointer, SMALLEST};
 use super::record::{self, Write};
 use super::tree::{Stored, Tree};
 use super::{Embedded, NAME, Writing, check};
+use crate::backend::log::from_log;
 use crate::backend::{
     Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Flaw, MAX_BATCH, MAX_BLOB,
     Meter, Operation, Precondition, Result, Sharing, Written, check_address, check_size, clip,

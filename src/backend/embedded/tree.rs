@@ -30,7 +30,7 @@ use super::leftovers::Before;
 use super::manifest;
 use super::pack::{POINTER, Pack, Pointer};
 use super::record::Write;
-use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result};
+use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result, end_of_prefix};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -121,12 +121,7 @@ impl Tree {
         let whole_batches = self.batch.read();
         let value = guarded(operation, address, || self.tree.get(address, NOW))?;
         drop(whole_batches);
-        let stored = value.map(|value| match value.split_first() {
-            Some((&WHOLE, bytes)) => Some(Stored::Whole(bytes.to_vec())),
-            Some((&POINTS, pointer)) => Pointer::decode(pointer).map(Stored::Points),
-            _ => None,
-        });
-        match stored {
+        match value.map(|value| stored(&value)) {
             Some(None) => Err(BackendError::Damage {
                 operation,
                 address: address.into(),
@@ -326,6 +321,25 @@ fn value(kind: u8, bytes: &[u8]) -> Vec<u8> {
     value
 }
 
+/// What a value of the engine says, if it is one that is written here.
+pub fn stored(value: &[u8]) -> Option<Stored> {
+    match value.split_first() {
+        Some((&WHOLE, bytes)) => Some(Stored::Whole(bytes.to_vec())),
+        Some((&POINTS, pointer)) => Pointer::decode(pointer).map(Stored::Points),
+        _ => None,
+    }
+}
+
+/// Whether a key of the engine says how far the log is in the tables.
+pub fn is_mark(key: &[u8]) -> bool {
+    key == MARK
+}
+
+/// Whether a key of the engine is no address.
+pub fn is_own(key: &[u8]) -> bool {
+    key.starts_with(&MARK)
+}
+
 fn pack_key(number: u64) -> Vec<u8> {
     [&MARK[..], &number.to_be_bytes()].concat()
 }
@@ -350,27 +364,4 @@ fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounte
         // with its blobs is durable: after a power loss the whole tree may then be unreadable. What
         // is large stands in packs.
         .with_kv_separation(None)
-}
-
-/// The first address behind all that begin with `prefix`, if there is one.
-fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    if let Some(byte) = end.last_mut() {
-        *byte += 1;
-    }
-    Some(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_prefix_is_the_next_address_without_it() {
-        assert_eq!(end_of_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
-        assert_eq!(end_of_prefix(b"a\xFF\xFF").as_deref(), Some(&b"b"[..]));
-        assert_eq!(end_of_prefix(b"\xFF"), None);
-        assert_eq!(end_of_prefix(b""), None);
-    }
 }

@@ -8,6 +8,7 @@
 
 mod journal;
 mod records;
+mod repair;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +16,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use repair::{Repair, repair};
+
 use super::header::Header;
-use super::lifecycle::{JOURNAL, in_use, missing_or_other};
+use super::lifecycle::JOURNAL;
+use super::storage::{self, in_use, missing_or_other};
 use super::{Location, Store, StoreError, show_key};
-use crate::backend::embedded::{self, Access, Embedded};
-use crate::backend::{Backend, BackendError, Deadline, Flaw};
+use crate::backend::embedded;
+use crate::backend::{Access, BackendError, Deadline, Flaw};
 use crate::codec::{Codec, Compressor};
 use crate::tree::{PATIENCE, Pager};
 use crate::value::Key;
@@ -99,10 +103,10 @@ pub trait Watcher {
 /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::InUse`],
 /// [`StoreError::Format`], or a failure of the system. Damage is a [`Finding`].
 pub fn check(location: &Location, watcher: &mut dyn Watcher) -> Result<Report, StoreError> {
-    let Location::Embedded(dir) = location else {
+    let Some(dir) = location.directory() else {
         return Store::connect(location, &super::ConnectOptions::default())?.check(watcher);
     };
-    if !Embedded::exists(dir)? {
+    if !storage::exists(location, dir)? {
         return Err(missing_or_other(dir, location));
     }
     let mut check = Check::new(watcher);
@@ -119,10 +123,16 @@ fn open(
     dir: &Path,
     check: &mut Check<'_>,
 ) -> Result<Option<Subject>, StoreError> {
-    let backend = match Embedded::open(dir, Access::Read, Duration::ZERO) {
+    let backend = match storage::open_backend(location, dir, Access::Read, Duration::ZERO) {
         Ok(backend) => backend,
         Err(BackendError::Damage { reason, .. }) => {
-            let flaws = embedded::verify_closed(dir, &mut |bytes| check.read(bytes))?;
+            let flaws = match location {
+                Location::Embedded(_) => {
+                    embedded::verify_closed(dir, &mut |bytes| check.read(bytes))?
+                }
+                // What it says of itself when it is opened is all there is to say.
+                Location::File(_) | Location::Memory(_) => Vec::new(),
+            };
             let known = flaws.iter().any(|flaw| !flaw.harmless);
             for flaw in flaws {
                 check.found(Finding::of_file(flaw));
@@ -135,7 +145,7 @@ fn open(
         Err(error) => return Err(in_use(location, error)),
     };
     let journal = dir.join(JOURNAL);
-    let header = match Header::read(&backend, location, Deadline::after(PATIENCE)) {
+    let header = match Header::read(&*backend, location, Deadline::after(PATIENCE)) {
         Ok(Some(header)) => Some(header),
         Ok(None) => {
             check.found(Finding::damage(&[], HEADER, "missing"));
@@ -155,7 +165,7 @@ fn open(
         return Ok(None);
     };
     let compressor = header.as_ref().map_or(Compressor::None, |h| h.compressor);
-    let pager = Pager::new(Arc::new(backend), Codec::new(id, compressor), id, 1 << 20);
+    let pager = Pager::new(backend, Codec::new(id, compressor), id, 1 << 20);
     Ok(Some(Subject {
         pager: Arc::new(pager),
         id,
@@ -277,10 +287,7 @@ impl Store {
             pager: Arc::clone(&self.inner.pager),
             id: self.id(),
             header,
-            journal: match self.location() {
-                Location::Embedded(dir) => Some(dir.join(JOURNAL)),
-                Location::Memory(_) => None,
-            },
+            journal: self.location().directory().map(|dir| dir.join(JOURNAL)),
             live: true,
         };
         check.all(&subject)?;

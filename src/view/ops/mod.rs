@@ -9,9 +9,12 @@ mod readdir;
 mod remove;
 mod rename;
 mod setattr;
+mod spot;
 mod statfs;
 mod symlink;
 mod xattr;
+
+pub use spot::Spot;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

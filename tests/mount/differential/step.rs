@@ -347,10 +347,17 @@ pub fn random(r: &mut Random) -> Step {
         },
         38..=39 => {
             let id = |r: &mut Random| *r.pick(&[0, 1001, 1002, 2000, u32::MAX]);
+            let (uid, gid) = (id(r), id(r));
+            // A call that sets nothing takes setuid away: FUSE lets everybody do that.
+            let uid = if (uid, gid) == (u32::MAX, u32::MAX) {
+                0
+            } else {
+                uid
+            };
             Call::Chown {
                 path: path(r),
-                uid: id(r),
-                gid: id(r),
+                uid,
+                gid,
                 follow: r.below(2) == 0,
             }
         }

@@ -58,6 +58,8 @@ pub struct Fixture {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Blobs by address.
     pub blobs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Every value that each key ever had.
+    pub history: BTreeMap<Key, Vec<Value>>,
     /// What is in it after what is folded, and then after each operation of the journal.
     pub states: Vec<State>,
 }
@@ -79,10 +81,18 @@ fn v(text: &str) -> Value {
     edn::parse(text).unwrap()
 }
 
-fn put(store: &Store, state: &mut State, key: &str, value: Value) {
+/// What was put, and all that ever was.
+#[derive(Default)]
+struct Written {
+    state: State,
+    history: Vec<State>,
+}
+
+fn put(store: &Store, written: &mut Written, key: &str, value: Value) {
     let key = Key::new(&v(key));
     store.assoc(&key, &value).unwrap();
-    state.insert(key, value);
+    written.state.insert(key, value);
+    written.history.push(written.state.clone());
 }
 
 fn everything(store: &Store) -> State {
@@ -101,7 +111,7 @@ impl Fixture {
         let work = dir.join("work");
         let location = kind.location(&work);
         let connect = || Store::connect(&location, &ConnectOptions::default()).unwrap();
-        let mut state = State::new();
+        let mut state = Written::default();
 
         let store = Store::create(&location, &CreateOptions::default()).unwrap();
         let leaves = |from: usize, to: usize| {
@@ -146,7 +156,7 @@ impl Fixture {
             Value::Bytes(noise(3, 8300)),
         );
         store.dissoc(&Key::text("gone")).unwrap();
-        state.remove(&Key::text("gone"));
+        state.state.remove(&Key::text("gone"));
         store.release().unwrap();
         kind.checkpoint(&work);
 
@@ -160,7 +170,7 @@ impl Fixture {
         put(&store, &mut state, "\"map\"", leaves(10, 170));
         store.settle().unwrap();
 
-        let mut states = vec![state.clone()];
+        let mut states = vec![state.state.clone()];
         let fast = store.unsynced();
         let operations: [(&Store, &str, Value); 6] = [
             (&store, "\"new\"", v("{:a 1}")),
@@ -172,17 +182,19 @@ impl Fixture {
         ];
         for (store, key, value) in operations {
             put(store, &mut state, key, value);
-            states.push(state.clone());
+            states.push(state.state.clone());
         }
         // As a kill would leave it: nothing of that is folded yet.
         let image = dir.join("image");
         copy_all(&work, &image);
-        assert_eq!(everything(&store), state);
+        assert_eq!(everything(&store), state.state);
         drop((store, fast));
         let _lock = fs::remove_file(image.join(LOCK_FILE));
         trim(&image);
-        let encoded: Vec<Value> = states.iter().map(as_value).collect();
-        fs::write(dir.join("states"), cbor::encode(&Value::Vector(encoded))).unwrap();
+        for (name, states) in [("states", &states), ("history", &state.history)] {
+            let encoded: Vec<Value> = states.iter().map(as_value).collect();
+            fs::write(dir.join(name), cbor::encode(&Value::Vector(encoded))).unwrap();
+        }
         Self::load(kind, dir)
     }
 
@@ -192,11 +204,20 @@ impl Fixture {
         for name in walk(&image) {
             files.insert(name.clone(), fs::read(image.join(name)).unwrap());
         }
-        let Value::Vector(states) = cbor::decode(&fs::read(dir.join("states")).unwrap()).unwrap()
-        else {
-            panic!("no states");
+        let read = |name: &str| -> Vec<State> {
+            match cbor::decode(&fs::read(dir.join(name)).unwrap()).unwrap() {
+                Value::Vector(states) => states.iter().map(as_state).collect(),
+                _ => panic!("no states"),
+            }
         };
-        let states = states.iter().map(as_state).collect();
+        let states = read("states");
+        let mut history: BTreeMap<Key, Vec<Value>> = BTreeMap::new();
+        for (key, value) in read("history").into_iter().flatten() {
+            let values = history.entry(key).or_default();
+            if values.last() != Some(&value) {
+                values.push(value);
+            }
+        }
         let copy = dir.join(format!("blobs-{}", std::process::id()));
         copy_all(&image, &copy);
         let backend = kind.backend(&copy);
@@ -212,6 +233,7 @@ impl Fixture {
             kind,
             files,
             blobs,
+            history,
             states,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use konserve_fs::backend::embedded::LOCK_FILE;
-use konserve_fs::store::{ConnectOptions, Finding, Store, Watcher, check};
+use konserve_fs::store::{ConnectOptions, Finding, Location, Store, Watcher, check, repair};
 use konserve_fs::value::{Key, Value};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,19 @@ pub enum Read {
     Refused,
 }
 
+/// What a repair makes of a damaged store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Repaired {
+    /// There was nothing to do.
+    Nothing,
+    /// It is as it was.
+    Whole,
+    /// Something was taken out, or is as it once was.
+    Part,
+    /// It is not possible.
+    Refused,
+}
+
 /// What came of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
@@ -34,6 +47,7 @@ pub enum Outcome {
     Fine {
         read: Read,
         found: bool,
+        repaired: Repaired,
     },
     /// Other content.
     Wrong(String),
@@ -43,6 +57,9 @@ pub enum Outcome {
     Aborted,
     Hung,
 }
+
+/// The columns of the repairs.
+pub const REPAIRS: [&str; 5] = ["nothing to do", "whole", "part", "not possible", "wrong"];
 
 /// The columns of the table.
 pub const NAMES: [&str; 9] = [
@@ -60,7 +77,9 @@ pub const NAMES: [&str; 9] = [
 impl Outcome {
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Fine { read, found: true } => match read {
+            Self::Fine {
+                read, found: true, ..
+            } => match read {
                 Read::Same => "same",
                 Read::Earlier => "earlier",
                 Read::Partly => "partly",
@@ -77,6 +96,18 @@ impl Outcome {
         }
     }
 
+    pub fn repair_name(&self) -> &'static str {
+        match self {
+            Self::Fine { repaired, .. } => match repaired {
+                Repaired::Nothing => "nothing to do",
+                Repaired::Whole => "whole",
+                Repaired::Part => "part",
+                Repaired::Refused => "not possible",
+            },
+            _ => "wrong",
+        }
+    }
+
     /// Whether the check found something.
     pub fn found(&self) -> bool {
         matches!(self, Self::Fine { found: true, .. })
@@ -89,7 +120,7 @@ impl Outcome {
                 read: Read::Earlier,
                 ..
             } if case.may_be_a_torn_end() => false,
-            Self::Fine { read, found } => *read != Read::Same && !found,
+            Self::Fine { read, found, .. } => *read != Read::Same && !found,
             _ => true,
         }
     }
@@ -152,12 +183,80 @@ pub fn judge(fixture: &Fixture, case: &Case, dir: &Path) -> Outcome {
         return Outcome::Touched(name.display().to_string());
     }
     let read = read(fixture, &location);
+    // Anew: what has just read it may have written, too.
+    fs::remove_dir_all(dir).unwrap();
+    fs::create_dir(dir).unwrap();
+    fixture.write(dir);
+    case.inflict(fixture, dir);
+    let repaired = repaired(fixture, &location);
     if let Some(panic) = PANICS.lock().unwrap().drain(..).next() {
         return Outcome::Panicked(panic);
     }
-    match read {
-        Ok(read) => Outcome::Fine { read, found },
-        Err(wrong) => Outcome::Wrong(wrong),
+    match (read, repaired) {
+        (Ok(read), Ok(repaired)) => Outcome::Fine {
+            read,
+            found,
+            repaired,
+        },
+        (Err(wrong), _) => Outcome::Wrong(wrong),
+        (_, Err(wrong)) => Outcome::Wrong(format!("after the repair: {wrong}")),
+    }
+}
+
+/// Repairs the store, which then has no damage and holds nothing that never was.
+fn repaired(fixture: &Fixture, location: &Location) -> Result<Repaired, String> {
+    let show = std::env::var_os("KFS_DAMAGE_SHOW").is_some();
+    let done = match repair(location, None) {
+        Ok(done) => done,
+        Err(error) => {
+            if show {
+                eprintln!("  repair: {error}");
+            }
+            return Ok(Repaired::Refused);
+        }
+    };
+    if show {
+        eprintln!("  repair: {done:#?}");
+    }
+    if done.report.damaged > 0 || !done.report.complete {
+        return Err(format!("{:?}", done.left));
+    }
+    if done.aside.is_none() {
+        return Ok(Repaired::Nothing);
+    }
+    let store = Store::connect(location, &ConnectOptions::default()).map_err(|e| e.to_string())?;
+    let mut found = State::new();
+    for listed in store.keys() {
+        let (key, _) = listed.map_err(|e| e.to_string())?;
+        let value = store.get(&key).map_err(|e| e.to_string())?;
+        let value = value.ok_or_else(|| format!("{key:?} is listed and not there"))?;
+        let values = fixture.history.get(&key).into_iter().flatten();
+        if !values.clone().any(|was| is_part(&value, was)) {
+            return Err(format!("{key:?} never was so"));
+        }
+        found.insert(key, value);
+    }
+    if Some(&found) == fixture.states.last() {
+        return Ok(Repaired::Whole);
+    }
+    Ok(Repaired::Part)
+}
+
+/// Whether a value is another one from which something was taken out.
+fn is_part(value: &Value, whole: &Value) -> bool {
+    match (value, whole) {
+        (Value::Map(value), Value::Map(whole)) => value.iter().all(|(key, value)| {
+            let whole = whole.get(key);
+            whole.is_some_and(|whole| is_part(value, whole))
+        }),
+        (Value::Vector(value), Value::Vector(whole)) => {
+            value.len() <= whole.len()
+                && value
+                    .iter()
+                    .zip(whole)
+                    .all(|(value, whole)| *value == Value::Nil || is_part(value, whole))
+        }
+        _ => value == whole,
     }
 }
 
@@ -172,7 +271,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Opens the store for writing and reads everything; an error says what is wrong.
-fn read(fixture: &Fixture, location: &konserve_fs::store::Location) -> Result<Read, String> {
+fn read(fixture: &Fixture, location: &Location) -> Result<Read, String> {
     let options = ConnectOptions {
         wait: Duration::from_secs(5),
         ..ConnectOptions::default()

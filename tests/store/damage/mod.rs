@@ -53,6 +53,14 @@ fn every_case(kind: Kind) {
         }
     }
     print(kind, &table, &cases);
+    let mut repairs: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, outcome) in &outcomes {
+        *repairs.entry(outcome.repair_name()).or_default() += 1;
+    }
+    for name in judge::REPAIRS {
+        let count = repairs.get(name).copied().unwrap_or(0);
+        println!("repaired: {name:14} {count:>11}");
+    }
     assert!(
         wrong.is_empty(),
         "{} of {}:\n{}",
@@ -66,11 +74,16 @@ fn every_case(kind: Kind) {
     assert!(noticed.count() * 2 > chosen.len(), "{table:?}");
 }
 
-/// All cases, or some of each class; `KFS_DAMAGE=5,17` are those.
+/// All cases, or some of each class; `KFS_DAMAGE=2/10` is the second tenth, for a run in several
+/// sittings, and `KFS_DAMAGE=5,17` are those cases.
 fn choose(cases: &[Case]) -> Vec<usize> {
     let wanted = std::env::var("KFS_DAMAGE").unwrap_or_default();
     if wanted == "all" {
         return (0..cases.len()).collect();
+    }
+    if let Some((part, parts)) = wanted.split_once('/') {
+        let (part, parts): (usize, usize) = (part.parse().unwrap(), parts.parse().unwrap());
+        return (part - 1..cases.len()).step_by(parts).collect();
     }
     if !wanted.is_empty() {
         let number = |text: &str| text.parse().expect("KFS_DAMAGE: all, or numbers of cases");

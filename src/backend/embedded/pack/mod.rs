@@ -58,6 +58,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::sync_dir;
 use crate::backend::{BackendError, Operation, Result};
 use crate::journal::faults;
+pub use file::path;
 use file::{HEADER, PackFile};
 pub use pointer::{POINTER, Pointer};
 pub use recover::Change;
@@ -315,7 +316,7 @@ impl Packs {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        file::path(&self.dir, number)
+        path(&self.dir, number)
     }
 
     fn check_failed(&self, operation: Operation, address: &[u8]) -> Result<()> {

@@ -1,26 +1,30 @@
-//! The file that says what the directory is. It is written last, so it also says that the
-//! storage is whole.
+//! The file that says what a directory is. It is written last, so it also says that the storage
+//! is whole.
 //!
 //! ```text
-//! kfs engine 3
+//! kfs engine 3       the kind of storage and its format
 //! 6f1c0a52-…         the UUID that the log is bound to
 //! 0123456789abcdef…  BLAKE3 of the two lines above, 32 hex digits
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::backend::{BackendError, Operation, Result};
+use super::replace::replace;
+use super::{BackendError, Operation, Result};
 
-/// Its name in the engine's directory.
+/// Its name in the storage's directory.
 const IDENTITY_FILE: &str = "identity";
 
-/// What every format begins with, before its number.
-const FORMAT: &str = "kfs engine ";
-const NUMBER: u32 = 3;
+/// A kind of storage as this program writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    pub name: &'static str,
+    pub format: u32,
+}
 
 /// Whether `dir` has one. That it cannot be looked at, as without permission, says neither.
 pub fn exists(dir: &Path) -> io::Result<bool> {
@@ -34,19 +38,14 @@ pub fn exists(dir: &Path) -> io::Result<bool> {
 }
 
 /// Writes one, durably.
-pub fn create(dir: &Path, id: Uuid) -> io::Result<()> {
-    let temporary = dir.join("identity.new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(text(NUMBER, id).as_bytes())?;
-    file.sync_all()?;
+pub fn create(dir: &Path, kind: Kind, id: Uuid) -> io::Result<()> {
     // What is whole once the identity is there must be durable before.
     File::open(dir)?.sync_all()?;
-    fs::rename(&temporary, dir.join(IDENTITY_FILE))?;
-    File::open(dir)?.sync_all()
+    replace(dir, IDENTITY_FILE, text(kind, id).as_bytes())
 }
 
 /// Reads the one in `dir`.
-pub fn read(dir: &Path) -> Result<Uuid> {
+pub fn read(dir: &Path, kind: Kind) -> Result<Uuid> {
     let path = dir.join(IDENTITY_FILE);
     let address = path.as_os_str().as_encoded_bytes();
     let damage = |reason| BackendError::Damage {
@@ -65,26 +64,32 @@ pub fn read(dir: &Path) -> Result<Uuid> {
             let line = str::from_utf8(line).ok()?;
             Uuid::parse_str(line).ok()
         });
-    let number = str::from_utf8(&content)
-        .ok()
-        .and_then(|text| text.lines().next()?.strip_prefix(FORMAT)?.parse().ok());
+    let number = str::from_utf8(&content).ok().and_then(|text| {
+        let line = text.lines().next()?.strip_prefix("kfs ")?;
+        line.strip_prefix(kind.name)?
+            .strip_prefix(' ')?
+            .parse()
+            .ok()
+    });
+    let is_whole =
+        |format| id.is_some_and(|id| content == text(Kind { format, ..kind }, id).as_bytes());
     match (id, number) {
-        (Some(id), Some(NUMBER)) if content == text(NUMBER, id).as_bytes() => Ok(id),
-        (Some(id), Some(number)) if content == text(number, id).as_bytes() => {
-            Err(BackendError::Format {
-                path,
-                found: number,
-                known: NUMBER,
-            })
-        }
-        _ => Err(damage(format!(
-            "it is not what \"{FORMAT}{NUMBER}\" writes"
-        ))),
+        (Some(id), Some(format)) if is_whole(format) && format == kind.format => Ok(id),
+        (_, Some(found)) if is_whole(found) => Err(BackendError::Format {
+            path,
+            found,
+            known: kind.format,
+        }),
+        _ => Err(damage(format!("it is not what \"{}\" writes", title(kind)))),
     }
 }
 
-fn text(number: u32, id: Uuid) -> String {
-    let lines = format!("{FORMAT}{number}\n{id}\n");
+fn title(kind: Kind) -> String {
+    format!("kfs {} {}", kind.name, kind.format)
+}
+
+fn text(kind: Kind, id: Uuid) -> String {
+    let lines = format!("{}\n{id}\n", title(kind));
     let hash = blake3::hash(lines.as_bytes()).to_hex();
     let check: String = hash.chars().take(32).collect();
     format!("{lines}{check}\n")

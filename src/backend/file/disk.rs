@@ -1,0 +1,269 @@
+//! The files of the blobs.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statfs::{self, fstatfs};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::blob::{self, Seal};
+use super::list::Window;
+use super::name::{BLOBS, Place};
+use crate::backend::{BackendError, Deadline, Operation, Result};
+
+/// The directory of files that are being written.
+const NEW: &str = "new";
+
+/// The files of one storage. One thread at a time may change them.
+#[derive(Debug)]
+pub struct Disk {
+    root: PathBuf,
+    seal: Seal,
+    /// Held while the names change, and while they are looked at: a directory that changes
+    /// meanwhile may hide names that stay.
+    window: Mutex<Window>,
+}
+
+/// Changes that are made durable together.
+#[derive(Debug)]
+struct Round {
+    /// The storage's directory, opened before the first change, so that any error that the
+    /// filesystem meets from then on is reported.
+    root: File,
+    /// Whether the whole filesystem is synced at the end, rather than file by file.
+    together: bool,
+    /// The directories whose names change.
+    dirs: BTreeSet<PathBuf>,
+}
+
+impl Disk {
+    pub fn new(root: &Path, id: Uuid) -> Self {
+        Self {
+            root: root.to_owned(),
+            seal: Seal::new(id),
+            window: Mutex::default(),
+        }
+    }
+
+    /// Makes the directories in an empty one.
+    pub fn create(root: &Path) -> io::Result<()> {
+        fs::create_dir(root.join(BLOBS))?;
+        fs::create_dir(root.join(NEW))
+    }
+
+    /// Refuses a storage that has lost the directory of its blobs.
+    pub fn check(&self) -> Result<()> {
+        let path = self.root.join(BLOBS);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(Operation::Open, &path, e)),
+            _ => Err(BackendError::Damage {
+                operation: Operation::Open,
+                address: path.as_os_str().as_encoded_bytes().into(),
+                reason: "the directory of the blobs is missing".to_owned(),
+            }),
+        }
+    }
+
+    /// Removes what a process that was killed has left unfinished.
+    pub fn remove_unfinished(&self) -> Result<()> {
+        let dir = self.root.join(NEW);
+        let failed = |e| failed(Operation::Open, &dir, e);
+        if let Err(e) = fs::create_dir(&dir)
+            && e.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(failed(e));
+        }
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name() == TEMPORARY {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The blob at `address`.
+    pub fn read(&self, operation: Operation, address: &[u8]) -> Result<Option<Vec<u8>>> {
+        let path = Place::of(address).path(&self.root);
+        let damage = |reason: &str| BackendError::Damage {
+            operation,
+            address: address.into(),
+            reason: format!("{}: {reason}", path.display()),
+        };
+        let mut options = OpenOptions::new();
+        // Something else in its place must not make this wait.
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| failed(operation, &path, e))?,
+        };
+        let found = file.metadata().map_err(|e| failed(operation, &path, e))?;
+        if !found.is_file() {
+            return Err(damage("it is no regular file"));
+        }
+        if found.len() > blob::LONGEST {
+            return Err(damage("it is larger than a blob can be"));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0) + 1);
+        file.take(blob::LONGEST + 1)
+            .read_to_end(&mut content)
+            .map_err(|e| failed(operation, &path, e))?;
+        let opened = self.seal.open(address, content);
+        opened.map(Some).map_err(|reason| damage(&reason))
+    }
+
+    /// Whether there is a blob at `address`.
+    pub fn contains(&self, operation: Operation, address: &[u8]) -> Result<bool> {
+        let path = Place::of(address).path(&self.root);
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map(|_| true).map_err(|e| failed(operation, &path, e)),
+        }
+    }
+
+    /// Up to `count` addresses from `at` on, before `end`.
+    pub fn list(
+        &self,
+        at: &[u8],
+        end: Option<&[u8]>,
+        count: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut window = self.window.lock();
+        window.page(&self.root, at, end, count, deadline)
+    }
+
+    /// Does these writes, durably. After a failure any of them may have been done; each file is
+    /// old or new.
+    pub fn write<'a>(
+        &self,
+        writes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<()> {
+        let mut round = Round::begin(&self.root).map_err(|e| failed_sync(&self.root, e))?;
+        for (address, content) in writes {
+            match content {
+                Some(content) => self.replace(&mut round, address, content)?,
+                None => self.remove(&mut round, address)?,
+            }
+        }
+        round.end().map_err(|e| failed_sync(&self.root, e))
+    }
+
+    fn replace(&self, round: &mut Round, address: &[u8], content: &[u8]) -> Result<()> {
+        let place = Place::of(address);
+        let temporary = self.root.join(NEW).join(TEMPORARY);
+        let head = self.seal.head(address, content);
+        let target = place.path(&self.root);
+        let replaced = round
+            .write(&temporary, &head, content)
+            .and_then(|()| self.rename(round, &temporary, &place, address));
+        if replaced.is_err() {
+            // It may take the space that is missing.
+            let _gone = fs::remove_file(&temporary);
+        }
+        replaced.map_err(|e| failed(Operation::Put, &target, e))
+    }
+
+    fn rename(&self, round: &mut Round, from: &Path, to: &Place, address: &[u8]) -> io::Result<()> {
+        let target = to.path(&self.root);
+        let mut window = self.window.lock();
+        match fs::rename(from, &target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(to.dir(&self.root))?;
+                fs::rename(from, &target)?;
+            }
+            done => done?,
+        }
+        window.note(address, true);
+        round.touched(&self.root, to);
+        Ok(())
+    }
+
+    fn remove(&self, round: &mut Round, address: &[u8]) -> Result<()> {
+        let place = Place::of(address);
+        let path = place.path(&self.root);
+        let mut window = self.window.lock();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done.map_err(|e| failed(Operation::Delete, &path, e))?,
+        }
+        window.note(address, false);
+        round.touched(&self.root, &place);
+        Ok(())
+    }
+}
+
+/// The name of a file that is being written: there is one at a time.
+const TEMPORARY: &str = "0";
+
+impl Round {
+    fn begin(root: &Path) -> io::Result<Self> {
+        let root = File::open(root)?;
+        Ok(Self {
+            together: syncs_together(&root),
+            root,
+            dirs: BTreeSet::new(),
+        })
+    }
+
+    fn write(&self, path: &Path, head: &[u8], content: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(head)?;
+        file.write_all(content)?;
+        if self.together {
+            Ok(())
+        } else {
+            file.sync_all()
+        }
+    }
+
+    fn touched(&mut self, root: &Path, place: &Place) {
+        if !self.together {
+            let blobs = root.join(BLOBS);
+            // Those above it may be new as well, if only to a round that failed.
+            self.dirs.insert(place.dir(root));
+            self.dirs.insert(blobs.join(&place.group));
+            self.dirs.insert(blobs);
+        }
+    }
+
+    fn end(self) -> io::Result<()> {
+        if self.together {
+            return Ok(nix::unistd::syncfs(&self.root)?);
+        }
+        for dir in &self.dirs {
+            match File::open(dir) {
+                // Where the last file was removed from what was never made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => opened?.sync_all()?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `syncfs(2)` on this filesystem writes everything and tells all errors. It does where the
+/// kernel has the disk; a network filesystem or one in user space may not even hear of it.
+fn syncs_together(root: &File) -> bool {
+    const KNOWN: [statfs::FsType; 5] = [
+        statfs::EXT4_SUPER_MAGIC,
+        statfs::XFS_SUPER_MAGIC,
+        statfs::BTRFS_SUPER_MAGIC,
+        statfs::F2FS_SUPER_MAGIC,
+        statfs::TMPFS_MAGIC,
+    ];
+    fstatfs(root).is_ok_and(|found| KNOWN.contains(&found.filesystem_type()))
+}
+
+fn failed(operation: Operation, path: &Path, source: io::Error) -> BackendError {
+    BackendError::io(operation, path.as_os_str().as_encoded_bytes(), source)
+}
+
+fn failed_sync(path: &Path, source: io::Error) -> BackendError {
+    failed(Operation::Sync, path, source)
+}

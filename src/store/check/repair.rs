@@ -1,0 +1,505 @@
+//! Taking out what is damaged, so that the rest can be used.
+//!
+//! Nothing damaged is thrown away: files and blobs that are replaced are kept aside first. What is
+//! taken out of documents is named by key and path.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::records::of_page;
+use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
+use crate::backend::embedded::{self, Access, Embedded};
+use crate::backend::{Backend, BackendError, Deadline, Precondition};
+use crate::codec::{Codec, Compressor};
+use crate::journal::{self, Journal, JournalRecord};
+use crate::store::commit::{read_payload, write_payload};
+use crate::store::docs::Docs;
+use crate::store::header::{self, Header};
+use crate::store::lifecycle::{self, JOURNAL, in_use};
+use crate::store::record::{self, Doc, LIVE};
+use crate::store::{ConnectOptions, Location, Store, StoreError, clock};
+use crate::tree::{
+    Cut, Entry, Folder, Node, Op, PATIENCE, Pager, Time, links_key, page_key, root_dirs, root_key,
+};
+use crate::value::{Key, Value};
+
+/// Deep documents are gone through by recursion. Only what is used of it is taken.
+const STACK: usize = 512 << 20;
+
+/// Where what is damaged is kept, in the store's directory.
+const QUARANTINE: &str = "quarantine";
+
+/// What a repair has done.
+#[derive(Debug)]
+pub struct Repair {
+    /// What was taken out or lost.
+    pub cuts: Vec<Finding>,
+    /// Where the damaged files and blobs are; `None` if there were none.
+    pub aside: Option<PathBuf>,
+    /// The check afterwards.
+    pub report: Report,
+    /// What it still found.
+    pub left: Vec<Finding>,
+}
+
+/// Collects what a check finds.
+#[derive(Default)]
+struct Collected(Vec<Finding>);
+
+impl Watcher for Collected {
+    fn read(&mut self, _: u64) -> bool {
+        true
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.0.push(finding);
+    }
+}
+
+/// Repairs a store that nobody uses: keeps what is damaged in `aside` (a directory in the store if
+/// not given), takes it out of the store, and checks again.
+///
+/// # Errors
+/// Those of [`check`]; [`StoreError::BadLocation`] for a store that is not on disk. A repair that
+/// ended early can be done again.
+pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, StoreError> {
+    let Location::Embedded(dir) = location else {
+        return Err(StoreError::BadLocation {
+            location: location.to_string(),
+            reason: "only a store on disk can be repaired".to_owned(),
+        });
+    };
+    let mut found = Collected::default();
+    let report = check(location, &mut found)?;
+    if report.damaged == 0 {
+        return Ok(Repair {
+            cuts: Vec::new(),
+            aside: None,
+            report,
+            left: found.0,
+        });
+    }
+    let aside = aside.map_or_else(|| dir.join(QUARANTINE).join(stamp()), Path::to_owned);
+    make_dir(&aside)?;
+    let mut cuts = Vec::new();
+    deep(|| all(location, dir, &aside, &mut cuts))?;
+    // Folds what the journal has: from here on the store is as any other.
+    Store::connect(location, &ConnectOptions::default())?.release()?;
+    let mut left = Collected::default();
+    let report = check(location, &mut left)?;
+    Ok(Repair {
+        cuts,
+        aside: Some(aside),
+        report,
+        left: left.0,
+    })
+}
+
+/// A name for the quarantine: seconds since 1970.
+fn stamp() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs().to_string()
+}
+
+fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(dir).map_err(|source| StoreError::Io {
+        what: format!("creating {}", dir.display()),
+        source,
+    })
+}
+
+fn deadline() -> Deadline {
+    Deadline::after(PATIENCE)
+}
+
+fn all(
+    location: &Location,
+    dir: &Path,
+    aside: &Path,
+    cuts: &mut Vec<Finding>,
+) -> Result<(), StoreError> {
+    engine(location, dir, aside, cuts)?;
+    let backend = Embedded::open(dir, Access::ReadWrite, Duration::ZERO);
+    let backend: Arc<dyn Backend> = Arc::new(backend.map_err(|e| in_use(location, e))?);
+    let header = header(location, dir, &*backend, aside, cuts)?;
+    let codec = Codec::new(header.id, header.compressor);
+    let pager = Arc::new(Pager::new(Arc::clone(&backend), codec, header.id, 1 << 20));
+    let mut knife = Knife {
+        pager: Arc::clone(&pager),
+        header,
+        aside: aside.to_owned(),
+        files: None,
+        bad: Vec::new(),
+        cuts,
+    };
+    knife.records()?;
+    knife.journal(dir)?;
+    backend.sync(deadline())?;
+    Ok(())
+}
+
+/// Makes a new engine of what can be read, if the present one is not sound.
+fn engine(
+    location: &Location,
+    dir: &Path,
+    aside: &Path,
+    cuts: &mut Vec<Finding>,
+) -> Result<(), StoreError> {
+    let flaws = embedded::verify_closed(dir, &mut |_| true).map_err(|e| in_use(location, e))?;
+    let opens = match Embedded::open(dir, Access::Read, Duration::ZERO) {
+        Ok(_) => true,
+        Err(BackendError::Damage { .. }) => false,
+        Err(error) => return Err(in_use(location, error)),
+    };
+    if opens && flaws.iter().all(|flaw| flaw.harmless) {
+        return Ok(());
+    }
+    let lost = embedded::rebuild(dir, aside)?;
+    cuts.extend(lost.into_iter().map(Finding::of_file));
+    Ok(())
+}
+
+/// The store's header, made anew if it cannot be read: the journal knows the store's id, and the
+/// records how far they are.
+fn header(
+    location: &Location,
+    dir: &Path,
+    backend: &dyn Backend,
+    aside: &Path,
+    cuts: &mut Vec<Finding>,
+) -> Result<Header, StoreError> {
+    let why = match Header::read(backend, location, deadline()) {
+        Ok(Some(header)) => return Ok(header),
+        Ok(None) => "missing".to_owned(),
+        Err(error @ StoreError::Format { .. }) => return Err(error),
+        Err(error) => reason(error),
+    };
+    keep(backend, header::HEADER, aside)?;
+    let Some(id) = journal::owner(&dir.join(JOURNAL)) else {
+        return Err(StoreError::NotAStore {
+            location: location.to_string(),
+            reason: format!(
+                "its header cannot be read ({why}), and nothing else says which store it is; \
+                 bring back a backup"
+            ),
+        });
+    };
+    cuts.push(Finding::damage(&[], HEADER, why));
+    let codec = Codec::new(id, Compressor::Lz4);
+    let mut header = Header {
+        id,
+        created: Time::now(),
+        compressor: Compressor::Lz4,
+        folded: 0,
+        clock: Time::default(),
+    };
+    for address in addresses(backend)? {
+        let blob = match backend.get(&address, deadline()) {
+            Ok(Some(blob)) => blob,
+            _ => continue,
+        };
+        if let Ok((_, doc)) = record::decode(&address, &blob.bytes, &codec) {
+            header.folded = header.folded.max(doc.seq);
+            header.clock = header.clock.max(doc.last_write);
+            header.created = header.created.min(doc.last_write);
+        }
+    }
+    // What was folded last may have been removals, which leave no record.
+    let records = journal::salvage(&dir.join(JOURNAL), &id, header.folded)?;
+    if let Some(first) = records.first() {
+        header.folded = header.folded.max(first.seq.saturating_sub(1));
+    }
+    backend.put(
+        header::HEADER,
+        &header.seal()?,
+        Precondition::Any,
+        deadline(),
+    )?;
+    Ok(header)
+}
+
+/// The addresses of all records.
+fn addresses(backend: &dyn Backend) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    loop {
+        let after = found.last().map(Vec::as_slice);
+        let mut more = backend.list(LIVE, after, 1000, deadline())?;
+        if more.is_empty() {
+            return Ok(found);
+        }
+        found.append(&mut more);
+    }
+}
+
+/// Keeps a blob aside, as far as it can be read.
+fn keep(backend: &dyn Backend, address: &[u8], aside: &Path) -> Result<(), StoreError> {
+    let Ok(Some(blob)) = backend.get(address, deadline()) else {
+        return Ok(());
+    };
+    let dir = aside.join("blobs");
+    make_dir(&dir)?;
+    // Long addresses do not fit into a name.
+    let name: String = crate::tree::hex(address).chars().take(200).collect();
+    let path = dir.join(name);
+    fs::write(&path, &blob.bytes).map_err(|source| StoreError::Io {
+        what: format!("writing {}", path.display()),
+        source,
+    })
+}
+
+/// Takes damage out of the records and the journal of an open engine.
+struct Knife<'c> {
+    pager: Arc<Pager>,
+    header: Header,
+    aside: PathBuf,
+    /// The linked files, once they are sound.
+    files: Option<Entry>,
+    /// Pages that are damaged.
+    bad: Vec<Vec<u8>>,
+    cuts: &'c mut Vec<Finding>,
+}
+
+impl Knife<'_> {
+    fn records(&mut self) -> Result<(), StoreError> {
+        let links = record::address(&links_key());
+        let files = self.record(&links)?;
+        self.files = files.map(|doc| doc.entry.clone());
+        let mut dirs = 0;
+        let backend = Arc::clone(self.pager.backend());
+        let root = record::address(&root_key());
+        for address in addresses(&*backend)? {
+            if address == links || address == root {
+                continue;
+            }
+            if self.record(&address)?.is_some_and(|doc| doc.entry.is_dir()) {
+                dirs += 1;
+            }
+        }
+        self.root(&root, dirs)?;
+        for address in std::mem::take(&mut self.bad) {
+            keep(&*backend, &address, &self.aside)?;
+            backend.delete(&address, Precondition::Any, deadline())?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is no linked file of this number.
+    fn is_gone(files: Option<&Entry>, id: u64, pager: &Pager) -> bool {
+        let files = files.and_then(Entry::children);
+        let file = files.map(|files| files.get(&Key::index(id), pager));
+        !matches!(file, Some(Ok(Some(_))))
+    }
+
+    /// The record at an address without what is damaged in it.
+    fn record(&mut self, address: &[u8]) -> Result<Option<Arc<Doc>>, StoreError> {
+        let backend = Arc::clone(self.pager.backend());
+        let (key, doc) = match record::load(address, &self.pager) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(StoreError::Backend(
+                error @ (BackendError::Deadline { .. } | BackendError::Stopped { .. }),
+            )) => return Err(error.into()),
+            Err(error) => {
+                keep(&*backend, address, &self.aside)?;
+                let what = record_name(address);
+                let cut = Finding::damage(&key_of(address), what, reason(error));
+                self.cuts.push(cut);
+                backend.delete(address, Precondition::Any, deadline())?;
+                return Ok(None);
+            }
+        };
+        let (kept, whole) = self.cut(&doc.entry, std::slice::from_ref(&key), Some(&doc.entry))?;
+        if whole {
+            return Ok(Some(doc));
+        }
+        let Some(entry) = kept else {
+            backend.delete(address, Precondition::Any, deadline())?;
+            return Ok(None);
+        };
+        let doc = Doc { entry, ..*doc };
+        self.put(&key, doc).map(Some)
+    }
+
+    /// An entry without what is damaged in it, and whether that is all of it.
+    fn cut(
+        &mut self,
+        entry: &Entry,
+        path: &[Key],
+        document: Option<&Entry>,
+    ) -> Result<(Option<Entry>, bool), StoreError> {
+        let pager = Arc::clone(&self.pager);
+        let files = self.files.clone();
+        let is_gone = |id| Self::is_gone(files.as_ref(), id, &pager);
+        let mut cut = Cut::new(&pager, &is_gone);
+        let kept = cut.entry(entry, &mut path.to_vec());
+        let kept = kept.map_err(|error| {
+            let key = path.first().cloned().unwrap_or_else(root_key);
+            StoreError::tree(&key, error)
+        })?;
+        let whole = cut.lost.is_empty();
+        for lost in cut.lost {
+            let finding = of_page(lost, document, &pager);
+            let page = finding.what.strip_prefix("page ").and_then(unhex);
+            self.bad.extend(page.map(|addr| page_key(&addr)));
+            self.cuts.push(finding);
+        }
+        Ok((kept, whole))
+    }
+
+    /// Writes a document.
+    fn put(&self, key: &Key, doc: Doc) -> Result<Arc<Doc>, StoreError> {
+        let backend = self.pager.backend();
+        let fail = |e| StoreError::tree(key, e);
+        let mut folder = Folder::new(&self.pager, self.header.folded);
+        let entry = folder.entry(&doc.entry).map_err(fail)?;
+        for (addr, bytes) in folder.finish().pages {
+            backend.put(&page_key(&addr), &bytes, Precondition::Any, deadline())?;
+        }
+        let doc = Doc { entry, ..doc };
+        let blob = record::seal(key, &doc, self.pager.codec(), &self.pager)?;
+        let address = record::address(key);
+        backend.put(&address, &blob, Precondition::Any, deadline())?;
+        Ok(Arc::new(doc))
+    }
+
+    /// The root directory, which counts the documents that are directories.
+    fn root(&mut self, address: &[u8], dirs: u64) -> Result<(), StoreError> {
+        let doc = self.record(address)?;
+        if doc.as_ref().map_or(0, |doc| root_dirs(&doc.entry)) == dirs {
+            return Ok(());
+        }
+        let count = i64::try_from(dirs).unwrap_or(i64::MAX);
+        let node = Node::Scalar(Arc::new(Value::Int(count)));
+        let attrs = doc.as_ref().and_then(|doc| doc.entry.attrs.clone());
+        let doc = Doc {
+            entry: Entry { attrs, node },
+            last_write: self.header.clock,
+            seq: self.header.folded,
+        };
+        self.put(&root_key(), doc).map(drop)
+    }
+
+    /// Keeps of the journal what can be applied, up to the first record that cannot.
+    fn journal(&mut self, dir: &Path) -> Result<(), StoreError> {
+        let (old, fresh) = (dir.join(JOURNAL), dir.join("journal.new"));
+        let (id, folded) = (self.header.id, self.header.folded);
+        let sound = journal::inspect(&old, &id, Some(folded))
+            .is_ok_and(|found| found.flaws.iter().all(|flaw| flaw.harmless));
+        let records = journal::salvage(&old, &id, folded)?;
+        let docs = Docs::new(Arc::clone(&self.pager), 1 << 20);
+        let clock = clock::Clock::after(self.header.clock);
+        let mut good: Vec<JournalRecord> = Vec::new();
+        let mut same = true;
+        for record in &records {
+            let last = good.last().map_or(folded, |record| record.seq);
+            if record.seq != last + 1 {
+                break;
+            }
+            let Some((record, whole)) = self.journal_record(record)? else {
+                break;
+            };
+            let applied = lifecycle::replay_records(
+                std::slice::from_ref(&record),
+                (u64::MAX, last),
+                &docs,
+                &clock,
+                &self.pager,
+            );
+            if !matches!(applied, Ok(seq) if seq == record.seq) {
+                break;
+            }
+            same &= whole;
+            good.push(record);
+        }
+        if sound && same && good.len() == records.len() {
+            return Ok(());
+        }
+        let last = good.last().map_or(folded, |record| record.seq);
+        if !sound || good.len() < records.len() {
+            let reason = match records.len() - good.len() {
+                0 => format!("it ends with record {last}"),
+                more => format!("it ends with record {last}; {more} later ones are kept aside"),
+            };
+            self.cuts.push(Finding::damage(&[], JOURNAL, reason));
+        }
+        let failed = |source| StoreError::Io {
+            what: format!("replacing {}", old.display()),
+            source,
+        };
+        match fs::remove_dir_all(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let (journal, _) = Journal::open(&fresh, &id, folded)?;
+        for record in &good {
+            journal.append(record.seq, &record.payload)?;
+        }
+        journal.sync()?;
+        drop(journal);
+        embedded::replace_dir(&old, &fresh, &self.aside.join(JOURNAL)).map_err(failed)
+    }
+
+    /// A journal record without what is damaged in it, and whether that is all of it; `None` if it
+    /// cannot be read.
+    fn journal_record(
+        &mut self,
+        record: &JournalRecord,
+    ) -> Result<Option<(JournalRecord, bool)>, StoreError> {
+        let Ok(replay) = read_payload(&record.payload) else {
+            return Ok(None);
+        };
+        let (mut ops, mut all) = (Vec::new(), true);
+        for op in replay.ops {
+            let Op::Put { path, entry, time } = op else {
+                ops.push(op);
+                continue;
+            };
+            let (kept, whole) = self.cut(&entry, &path, None)?;
+            all &= whole;
+            ops.extend(kept.map(|entry| Op::Put { path, entry, time }));
+        }
+        if all {
+            return Ok(Some((record.clone(), true)));
+        }
+        let written = write_payload(replay.time, &ops, &self.pager);
+        let payload = written.map_err(|e| StoreError::tree(&root_key(), e))?;
+        let seq = record.seq;
+        Ok(Some((JournalRecord { seq, payload }, false)))
+    }
+}
+
+/// An address from its hex digits.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes().as_chunks::<2>().0;
+    let mut addr = [0; 32];
+    if digits.len() != addr.len() {
+        return None;
+    }
+    for (to, pair) in addr.iter_mut().zip(digits) {
+        *to = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(addr)
+}
+
+/// Runs what may go deep on a stack that is large enough.
+fn deep<T: Send>(f: impl FnOnce() -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
+    let failed = |source| StoreError::Io {
+        what: "starting a thread for the repair".to_owned(),
+        source,
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("kfs-repair".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, f)
+            .map_err(failed)?;
+        match thread.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
