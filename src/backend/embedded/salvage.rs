@@ -20,12 +20,15 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::failure::{from_log, guarded};
+use super::failure::guarded;
 use super::manifest::{self, Manifest};
 use super::pack::{self, Pointer};
 use super::record::{self, Write};
 use super::tree::{self, Stored};
-use super::{Access, ENGINE_DIR, Embedded, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity, sync_dir};
+use super::{
+    Access, ENGINE_DIR, Embedded, KIND, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity, sync_dir,
+};
+use crate::backend::log::from_log;
 use crate::backend::{
     Backend, BackendError, Batch, Deadline, Flaw, Operation, Precondition, Result,
 };
@@ -349,7 +352,7 @@ impl Salvage {
     fn log(&mut self, flushed: u64) -> Result<Vec<JournalRecord>> {
         let engine = self.dir.join(ENGINE_DIR);
         let dir = engine.join(LOG_DIR);
-        let id: Option<Uuid> = match identity::read(&engine) {
+        let id: Option<Uuid> = match identity::read(&engine, KIND) {
             Ok(id) => Some(id),
             Err(error) => {
                 self.lose(&engine.join("identity"), reason(&error));

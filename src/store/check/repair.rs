@@ -10,15 +10,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::records::of_page;
 use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
-use crate::backend::embedded::{self, Access, Embedded};
-use crate::backend::{Backend, BackendError, Deadline, Precondition};
+use crate::backend::embedded::{self, Embedded};
+use crate::backend::{Access, Backend, BackendError, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
 use crate::journal::{self, Journal, JournalRecord};
 use crate::store::commit::{read_payload, write_payload};
 use crate::store::docs::Docs;
 use crate::store::header::{self, Header};
-use crate::store::lifecycle::{self, JOURNAL, in_use};
+use crate::store::lifecycle::{self, JOURNAL};
 use crate::store::record::{self, Doc, LIVE};
+use crate::store::storage::{self, in_use};
 use crate::store::{ConnectOptions, Location, Store, StoreError, clock};
 use crate::tree::{
     Cut, Entry, Folder, Node, Op, PATIENCE, Pager, Time, links_key, page_key, root_dirs, root_key,
@@ -65,7 +66,7 @@ impl Watcher for Collected {
 /// Those of [`check`]; [`StoreError::BadLocation`] for a store that is not on disk. A repair that
 /// ended early can be done again.
 pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, StoreError> {
-    let Location::Embedded(dir) = location else {
+    let Some(dir) = location.directory() else {
         return Err(StoreError::BadLocation {
             location: location.to_string(),
             reason: "only a store on disk can be repaired".to_owned(),
@@ -120,9 +121,11 @@ fn all(
     aside: &Path,
     cuts: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
-    engine(location, dir, aside, cuts)?;
-    let backend = Embedded::open(dir, Access::ReadWrite, Duration::ZERO);
-    let backend: Arc<dyn Backend> = Arc::new(backend.map_err(|e| in_use(location, e))?);
+    // The files of the other kind have nothing about them that can be made anew.
+    if let Location::Embedded(_) = location {
+        engine(location, dir, aside, cuts)?;
+    }
+    let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
     let codec = Codec::new(header.id, header.compressor);
     let pager = Arc::new(Pager::new(Arc::clone(&backend), codec, header.id, 1 << 20));
