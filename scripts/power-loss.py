@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""usage: power-loss.py KFS ROUNDS [SEED]
+"""usage: power-loss.py KFS ROUNDS [SEED [KIND]]    KIND: kfs (the default) or file
 Cuts the power (EXT4_IOC_SHUTDOWN without flushing the log) below a mounted store under load and checks that
 everything that was synced is there. Needs root."""
 import ctypes, fcntl, json, os, random, shutil, signal, subprocess, sys, tempfile, threading, time
 KFS, ROUNDS = sys.argv[1], int(sys.argv[2])
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 else int(time.time())
+KIND = sys.argv[4] if len(sys.argv) > 4 else 'kfs'
 SHUTDOWN, NOLOGFLUSH = 0x8004587d, 2
 base = tempfile.mkdtemp(prefix='kfs-power.')
 img, disk, mnt = base + '/img', base + '/disk', base + '/mnt'
@@ -17,7 +18,7 @@ lost = torn = ops = synced_ops = 0
 print('seed', SEED, flush=True)
 try:
     run('mount', '-o', 'loop', img, disk)
-    run(KFS, 'init', disk + '/store')
+    run(KFS, 'init', KIND + ':' + disk + '/store')
     known = {}            # path -> list of acceptable contents: last synced, then everything written since
     for rnd in range(ROUNDS):
         run(KFS, 'mount', disk + '/store', mnt)

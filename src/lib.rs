@@ -29,7 +29,7 @@
 //! | [`value`] | values, keys, paths; EDN, JSON and CBOR; nobody else |
 //! | [`codec`] | the bytes of one blob: header, compression, checksum |
 //! | [`journal`] | records in order on disk, and which of them are durable; not what they say |
-//! | [`backend`] | opaque blobs under addresses; the embedded one keeps its own log in a journal |
+//! | [`backend`] | opaque blobs under addresses; the local ones keep a log of their own in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |
 //! | [`store`] | the public API: transactions, folding, lifecycle; knows no files |
 //! | [`gc`] | which pages nothing reaches any more, and freeing them |
