@@ -48,7 +48,11 @@ impl Store {
         let mut key = None;
         for _ in 0..ATTEMPTS {
             let mut tx = Tx::new(self);
-            let out = f(&mut tx)?;
+            let out = match f(&mut tx) {
+                Err(_) if tx.torn && !self.unchanged(&tx)? => continue,
+                out => out?,
+            };
+            tx.settle_names()?;
             if tx.ops.is_empty() {
                 return Ok(out);
             }
@@ -101,6 +105,9 @@ impl Store {
             let seq = state.next_seq;
             if let Some(journal) = &inner.journal {
                 journal.append(seq, &payload)?;
+            }
+            if tx.linking {
+                inner.links.store(true, Ordering::Release);
             }
             state.next_seq += 1;
             state.records += weight;

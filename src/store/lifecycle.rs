@@ -276,6 +276,10 @@ impl Store {
             None => header.folded,
         };
         let replayed = docs.unwritten_weight();
+        // What cannot be read is for those to hear who need it.
+        let links = docs
+            .get(&crate::tree::links_key())
+            .map_or(true, |doc| doc.is_some());
         let journal = match recovery {
             Some(recovery) if !read_only => Some(recovery.open(last)?),
             _ => None,
@@ -303,6 +307,7 @@ impl Store {
             fold_turn: Mutex::new(()),
             round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
+            links: AtomicBool::new(links),
             released: AtomicBool::new(false),
             guard: Mutex::new(guard),
             folder: Mutex::new(None),

@@ -12,6 +12,7 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+pub mod links;
 pub mod live;
 mod map;
 mod op;
