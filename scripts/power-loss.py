@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""usage: power-loss.py KFS ROUNDS [SEED]
+"""usage: power-loss.py KFS ROUNDS [SEED [KIND]]    KIND: kfs (the default) or file
 Cuts the power (EXT4_IOC_SHUTDOWN without flushing the log) below a mounted store under load and checks that
 everything that was synced is there. Needs root."""
 import ctypes, fcntl, json, os, random, shutil, signal, subprocess, sys, tempfile, threading, time
 KFS, ROUNDS = sys.argv[1], int(sys.argv[2])
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 else int(time.time())
+KIND = sys.argv[4] if len(sys.argv) > 4 else 'kfs'
 SHUTDOWN, NOLOGFLUSH = 0x8004587d, 2
 base = tempfile.mkdtemp(prefix='kfs-power.')
 img, disk, mnt = base + '/img', base + '/disk', base + '/mnt'
@@ -17,7 +18,7 @@ lost = torn = ops = synced_ops = 0
 print('seed', SEED, flush=True)
 try:
     run('mount', '-o', 'loop', img, disk)
-    run(KFS, 'init', disk + '/store')
+    run(KFS, 'init', KIND + ':' + disk + '/store')
     known = {}            # path -> list of acceptable contents: last synced, then everything written since
     for rnd in range(ROUNDS):
         run(KFS, 'mount', disk + '/store', mnt)
@@ -63,7 +64,12 @@ try:
                             synced_ops += 1
                     ops += 1
             except OSError: pass
-        ts = [threading.Thread(target=worker, args=(n,)) for n in range(4)]
+        def gc():
+            while not stop.is_set():
+                p = subprocess.Popen([KFS, 'gc', disk + '/store'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                while p.poll() is None and not stop.is_set(): time.sleep(.01)
+                if p.poll() is None: p.kill(); p.wait()   # it must not take the place of the daemon
+        ts = [threading.Thread(target=worker, args=(n,)) for n in range(4)] + [threading.Thread(target=gc)]
         for t in ts: t.start()
         time.sleep(random.Random(SEED + rnd).uniform(.2, 2.2))
         stop.set()             # what returns from now on does not count as acknowledged

@@ -29,7 +29,7 @@
 //! | [`value`] | values, keys, paths; EDN, JSON and CBOR; nobody else |
 //! | [`codec`] | the bytes of one blob: header, compression, checksum |
 //! | [`journal`] | records in order on disk, and which of them are durable; not what they say |
-//! | [`backend`] | opaque blobs under addresses; the embedded one keeps its own log in a journal |
+//! | [`backend`] | opaque blobs under addresses; the local ones keep a log of their own in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |
 //! | [`store`] | the public API: transactions, folding, lifecycle; knows no files |
 //! | [`gc`] | which pages nothing reaches any more, and freeing them |
@@ -48,6 +48,8 @@
 //!   prefix of the acknowledged operations.
 //! * A page is referred to only once it has been written, and a record counts as durable only once
 //!   the pages it refers to are.
+//! * A page is freed only when no record, no version, and no reference in memory leads to it, and no
+//!   record of the journal ever will; [`gc`] says why.
 //! * Every blob is bound to its store and address by a checksum that is verified before anything in
 //!   it is believed. What is damaged is an error that names the key, never data and never absence.
 //!
@@ -57,6 +59,13 @@
 //!   log that tells damage from a torn end should exist once.
 //! * An entry's birth is its creation time by the store's strictly monotone clock rather than a
 //!   sequence number: it is unique as well, and known before the record is numbered.
+//! * A file with several names stands in a hidden document ([`tree::links`]) that counts its names by
+//!   document, exactly, in the same record as every step that brings or takes one. So last writes are
+//!   right after any move, and nothing has to be collected; the price is that a directory is walked
+//!   through when it leaves a document that holds such names.
+//! * Nobody pins what must not be freed: a reference to a page is counted while it lives, so that the
+//!   references themselves are the pins, and none can be forgotten. The pages written during a round
+//!   are noted instead of compared by birth, which would take reading what is about to be freed.
 //! * An unread tag of foreign CBOR is kept as a tagged value `cbor/N`.
 
 #![cfg_attr(

@@ -12,6 +12,7 @@ mod view {
     mod files;
     mod generated;
     mod harness;
+    mod links;
     mod model;
     mod step;
     mod times;

@@ -274,6 +274,12 @@ impl Backend for Faulty {
         call.reply(Operation::Apply, b"", ())
     }
 
+    fn tidy(&self, deadline: Deadline) -> Result<()> {
+        let call = self.begin(Operation::Sync, b"", deadline, Kind::Write)?;
+        self.inner.tidy(deadline)?;
+        call.reply(Operation::Sync, b"", ())
+    }
+
     fn sync(&self, deadline: Deadline) -> Result<()> {
         let call = self.begin(Operation::Sync, b"", deadline, Kind::Write)?;
         self.inner.sync(deadline)?;

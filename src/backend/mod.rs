@@ -156,6 +156,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// a failed sync of a local storage all later writes and syncs fail until it is opened again.
     fn sync(&self, deadline: Deadline) -> Result<()>;
 
+    /// Gives back the space of what was deleted, where it does not come back by itself or soon.
+    /// Goes on in the background when the deadline comes first.
+    ///
+    /// # Errors
+    /// As [`Backend::sync`].
+    fn tidy(&self, deadline: Deadline) -> Result<()> {
+        self.sync(deadline)
+    }
+
     /// Looks at the storage's own files, beyond what reading every blob looks at, and changes
     /// nothing. `meter` is told how many bytes were read, and ends the look by giving false.
     ///

@@ -68,7 +68,12 @@ impl Access {
             ..ConnectOptions::default()
         };
         loop {
-            let daemon = match Remote::of_location(location)? {
+            let (found, denied) = match Remote::of_location(location) {
+                // Perhaps it was killed and has left its socket: then the lock is free.
+                Err(denied @ CliError::Denied { .. }) => (None, Some(denied)),
+                found => (found?, None),
+            };
+            let daemon = match found {
                 // No daemon could leave word in a directory that cannot be written.
                 None if is_unwritable(location) => Remote::search(location),
                 found => found,
@@ -76,21 +81,24 @@ impl Access {
             if let Some(daemon) = daemon {
                 return Ok(Self::Daemon(daemon, purpose));
             }
-            match Store::connect(location, &options) {
-                Ok(store) => return Ok(Self::Own(Box::new(Holder::new(store, own_options())))),
-                Err(StoreError::InUse { .. }) if Instant::now() < give_up => {
+            match (Store::connect(location, &options), denied) {
+                (Ok(store), _) => {
+                    return Ok(Self::Own(Box::new(Holder::new(store, own_options()))));
+                }
+                (Err(StoreError::InUse { .. }), Some(denied)) => return Err(denied),
+                (Err(StoreError::InUse { .. }), None) if Instant::now() < give_up => {
                     if let Some(daemon) = Remote::search(location) {
                         return Ok(Self::Daemon(daemon, purpose));
                     }
                     thread::sleep(POLL);
                 }
-                Err(StoreError::Missing { location: named })
+                (Err(StoreError::Missing { location: named }), _)
                     if matches!(location, Location::Memory(_)) =>
                 {
                     let why = "no process has such a store in memory; kfs mount mem: DIR makes one";
                     return Err(CliError::not_found(named, why));
                 }
-                Err(error) => return Err(error.into()),
+                (Err(error), _) => return Err(error.into()),
             }
         }
     }

@@ -18,7 +18,7 @@ use super::place::{Bytes, NamePath};
 use super::request::{Expect, Request, Response};
 use super::resolve::{in_names, resolve, tree};
 use crate::store::{BlobWriter, Store};
-use crate::tree::{Content, Node, content, edit};
+use crate::tree::{Content, Node, content};
 use crate::value::{Key, Value, cbor};
 
 /// The longest byte string, and part of one, that travels in one message.
@@ -102,15 +102,17 @@ pub(super) fn put(
 
 /// The content at a path, if it is to travel in parts.
 pub(super) fn large(store: &Store, keys: &[Key]) -> Result<Option<(Content, u64)>, CliError> {
-    let Some((top, rest)) = keys.split_first() else {
+    let Some(top) = keys.first() else {
         return Ok(None);
     };
     let Some(doc) = store.doc(top)? else {
         return Ok(None);
     };
-    let found = edit::find(&doc.entry, rest, store.pager()).map_err(|e| tree(top, e))?;
-    Ok(match found.map(|found| found.entry.node) {
-        Some(Node::Bytes(content)) if content.len() > PART as u64 => Some((content, doc.seq)),
+    let Some(found) = store.find(keys)? else {
+        return Ok(None);
+    };
+    Ok(match found.entry.node {
+        Node::Bytes(content) if content.len() > PART as u64 => Some((content, doc.seq)),
         _ => None,
     })
 }

@@ -12,7 +12,7 @@ use super::request::{Over, Request, Response};
 use super::resolve::{resolve, tree};
 use crate::store::{Store, StoreError, Tx};
 use crate::tree::edit::vector_len;
-use crate::tree::{Attrs, Entry, Map, Node, Pager, TreeError};
+use crate::tree::{Attrs, Entry, Map, Node, TreeError};
 use crate::value::{Key, KeyPath};
 
 /// Copy an entry with everything in it, in one step.
@@ -129,7 +129,7 @@ pub fn copy(
             return Err(nothing(from).in_transaction());
         };
         check_target(tx, &target, to, over)?;
-        let mut copied = duplicate(&found.entry, tx.pager()).map_err(|e| in_store(&source, e))?;
+        let mut copied = duplicate(tx, &source, &found.entry)?;
         let now = tx.now;
         let attrs = Attrs {
             stamp: Some(now),
@@ -141,11 +141,13 @@ pub fn copy(
     Ok(Response::Done)
 }
 
-/// An entry like another: what identifies it and when it changed is its own.
-fn duplicate(entry: &Entry, pager: &Pager) -> Result<Entry, TreeError> {
+/// An entry like another: what identifies it and when it changed is its own, and so is the content
+/// of a file with several names.
+fn duplicate(tx: &mut Tx<'_>, path: &[Key], entry: &Entry) -> Result<Entry, StoreError> {
+    let entry = tx.unlinked(path, entry)?;
     let node = match &entry.node {
-        Node::Map(map) => Node::Map(duplicate_all(map, pager)?),
-        Node::Vector(map) => Node::Vector(duplicate_all(map, pager)?),
+        Node::Map(map) => Node::Map(duplicate_all(tx, path, map)?),
+        Node::Vector(map) => Node::Vector(duplicate_all(tx, path, map)?),
         other => other.clone(),
     };
     let attrs = Attrs {
@@ -158,12 +160,16 @@ fn duplicate(entry: &Entry, pager: &Pager) -> Result<Entry, TreeError> {
     Ok(Entry::plain(node).with_attrs(attrs))
 }
 
-fn duplicate_all(map: &Map, pager: &Pager) -> Result<Map, TreeError> {
+fn duplicate_all(tx: &mut Tx<'_>, path: &[Key], map: &Map) -> Result<Map, StoreError> {
     let mut items = Vec::new();
-    map.for_each(pager, &mut |key, entry| {
-        items.push((key.clone(), duplicate(entry, pager)?));
+    map.for_each(tx.pager(), &mut |key, entry| {
+        items.push((key.clone(), entry.clone()));
         Ok(())
-    })?;
+    })
+    .map_err(|e| in_store(path, e))?;
+    for (_, entry) in &mut items {
+        *entry = duplicate(tx, path, entry)?;
+    }
     Ok(Map::from_sorted(items))
 }
 

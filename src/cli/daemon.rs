@@ -118,14 +118,19 @@ impl Daemon {
     }
 
     fn connect(&self) -> Result<Store, CliError> {
-        self.check_free()?;
+        let denied = match self.check_free() {
+            // Perhaps it was killed and has left its socket: then the lock is free.
+            Err(denied @ CliError::Denied { .. }) => Some(denied),
+            free => free.map(|()| None)?,
+        };
         let options = ConnectOptions {
             read_only: self.options.read_only,
-            wait: HANDOVER,
+            wait: denied.as_ref().map_or(HANDOVER, |_| Duration::ZERO),
             cache: self.options.cache,
             ..ConnectOptions::default()
         };
         match Store::connect(&self.location, &options) {
+            Err(error @ StoreError::InUse { .. }) => Err(denied.unwrap_or_else(|| error.into())),
             Err(StoreError::Missing { .. }) if matches!(self.location, Location::Memory(_)) => {
                 Ok(Store::create(&self.location, &CreateOptions::default())?)
             }

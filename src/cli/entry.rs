@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::error::CliError;
 use super::place::Bytes;
 use super::resolve::tree;
-use crate::store::{Doc, Store};
+use crate::store::{Doc, Kind, Store};
 use crate::tree::edit::{stamp_of, times_of};
-use crate::tree::{Entry, Node, Time, convert};
+use crate::tree::{Entry, Node, Time, convert, links};
 use crate::value::{Instant, Key};
 use crate::view::names::{NameContext, name_of};
 use crate::view::render::{TypeName, render};
@@ -102,7 +102,9 @@ impl EntryInfo {
         let stamp = stamp_of(&doc.entry, Time::default());
         let mut info = Self::of_entry(store, key, NameContext::Root, &doc.entry, stamp)?;
         info.record = Some(RecordInfo {
-            kind: doc.meta().kind.name().to_owned(),
+            kind: Kind::of(&followed(store, key, &doc.entry)?)
+                .name()
+                .to_owned(),
             last_write: doc.last_write.into(),
             seq: doc.seq,
         });
@@ -117,6 +119,7 @@ impl EntryInfo {
         entry: &Entry,
         above: Time,
     ) -> Result<Self, CliError> {
+        let entry = &followed(store, key, entry)?;
         let times = times_of(entry, stamp_of(entry, above));
         let attrs = entry.attrs();
         Ok(Self {
@@ -155,6 +158,17 @@ impl EntryInfo {
         self.record
             .as_ref()
             .map_or(self.times.modified, |record| record.last_write)
+    }
+}
+
+/// The entry itself, or the file that it is a name of.
+pub(super) fn followed(store: &Store, key: &Key, entry: &Entry) -> Result<Entry, CliError> {
+    let Node::Ref(id) = entry.node else {
+        return Ok(entry.clone());
+    };
+    match store.linked(id)? {
+        Some(found) => Ok(found.entry),
+        None => Err(tree(key, links::dangling(id))),
     }
 }
 

@@ -178,6 +178,7 @@ fn check(check: &Check) -> Exit {
         Check::Short { .. }
         | Check::MetaLength
         | Check::Checksum
+        | Check::Content
         | Check::ContentSize
         | Check::Decompress { .. } => Exit::Damaged,
     }

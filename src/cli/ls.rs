@@ -11,7 +11,6 @@ use super::place::{Bytes, NamePath, Place};
 use super::request::{Request, Response};
 use super::resolve::{context_of, resolve, tree};
 use crate::store::Store;
-use crate::tree::edit;
 use crate::value::Key;
 
 /// Entries asked for in one go.
@@ -131,7 +130,7 @@ pub fn list(
     let after = after.map(|key| Key::from_bytes(&key.0)).transpose();
     let after = after.map_err(|e| CliError::usage(format!("a listing cannot go on there: {e}")))?;
     let keys = resolve(store, path)?;
-    let Some((top, rest)) = keys.split_first() else {
+    let Some(top) = keys.first() else {
         let (docs, more) = store.docs_after(after.as_ref(), limit)?;
         let next = docs
             .last()
@@ -147,11 +146,7 @@ pub fn list(
             directory: true,
         });
     };
-    let Some(doc) = store.doc(top)? else {
-        return Err(nothing(path));
-    };
-    let found = edit::find(&doc.entry, rest, store.pager()).map_err(|e| tree(top, e))?;
-    let Some(found) = found else {
+    let Some(found) = store.find(&keys)? else {
         return Err(nothing(path));
     };
     let Some(map) = found.entry.children() else {

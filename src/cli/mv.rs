@@ -66,13 +66,11 @@ pub fn rename(
         ));
     }
     store.transact(|tx| {
-        let Some(found) = tx.find(&source)? else {
+        if tx.find(&source)?.is_none() {
             return Err(nothing(from).in_transaction());
-        };
+        }
         check_target(tx, &target, to, over)?;
-        let mut attrs = found.entry.attrs();
-        // Its times and birth go with it.
-        attrs.stamp = Some(found.stamp);
+        let attrs = tx.moved_attrs(&source)?;
         let (now, index) = (tx.now, tx.taken());
         tx.push(Op::Take {
             path: source.clone(),

@@ -1,5 +1,6 @@
 //! From names to keys, where the store is: what a name means depends on the directory it is in.
 
+use super::entry::followed;
 use super::error::CliError;
 use super::output::printable;
 use super::place::NamePath;
@@ -106,8 +107,14 @@ fn key_of(store: &Store, name: &[u8], here: &Here) -> Result<Key, BadName> {
 
 fn step(store: &Store, here: &Here, key: &Key) -> Result<Here, CliError> {
     let entry = match here {
-        Here::Root => store.doc(key)?.map(|doc| doc.entry.clone()),
-        Here::Directory(entry) => child(store, entry, key)?,
+        Here::Root => match store.doc(key)? {
+            Some(doc) => Some(followed(store, key, &doc.entry)?),
+            None => None,
+        },
+        Here::Directory(entry) => match child(store, entry, key)? {
+            Some(entry) => Some(followed(store, key, &entry)?),
+            None => None,
+        },
         Here::File(_) | Here::Nothing => None,
     };
     Ok(match entry {

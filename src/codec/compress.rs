@@ -11,6 +11,12 @@ const SHORTEST: usize = 128;
 /// A value must shrink by one part in this many to be stored compressed.
 const WORTHWHILE: usize = 16;
 
+/// Of values this long, samples are compressed first: a value of which no sample shrinks is stored
+/// as it is. That takes 1 µs instead of 13 µs for 64 KiB that do not shrink.
+const SAMPLED: usize = 32 * 1024;
+const SAMPLES: usize = 8;
+const SAMPLE: usize = 1024;
+
 /// How values are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compressor {
@@ -45,11 +51,20 @@ pub struct Compressed<'a> {
     bytes: Cow<'a, [u8]>,
 }
 
+/// Whether it is worth trying to compress a value.
+fn may_shrink(value: &[u8]) -> bool {
+    value.len() < SAMPLED
+        || value
+            .chunks(value.len().div_ceil(SAMPLES))
+            .filter_map(|part| part.get(..SAMPLE))
+            .any(|sample| frame::encode(sample, SAMPLE).is_some())
+}
+
 impl<'a> Compressed<'a> {
     /// Compresses `value`, if that is worth it.
     pub fn compress(compressor: Compressor, value: &'a [u8]) -> Self {
         let frame = match compressor {
-            Compressor::Lz4 if value.len() >= SHORTEST => {
+            Compressor::Lz4 if value.len() >= SHORTEST && may_shrink(value) => {
                 frame::encode(value, value.len() - value.len() / WORTHWHILE)
             }
             Compressor::Lz4 | Compressor::None => None,

@@ -73,6 +73,11 @@ pub enum Check {
     /// The checksum does not hold: other bytes, another address, or another store.
     #[error("the checksum does not match content, address and store")]
     Checksum,
+    /// A page's value is not the one that its address, which is a checksum of it, stands for.
+    #[error(
+        "the content is damaged or that of another page: its address is the checksum of another"
+    )]
+    Content,
     /// The value is larger than the limit.
     #[error("a value of {size} bytes is above the limit of {limit}")]
     Size {

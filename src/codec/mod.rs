@@ -22,7 +22,8 @@
 //! address length u32 BE | address | bytes 0..8 of the header | meta | value as stored
 //! ```
 //!
-//! so that a blob that is flipped, cut, lengthened, or stands at another address or in another
+//! (without the value, for a *page*: its address is the keyed hash of its value before compression,
+//! which is looked at instead, so that no byte is hashed twice), so that a blob that is flipped, cut, lengthened, or stands at another address or in another
 //! store than it was written for is refused. It says nothing about intent: the key is no secret.
 //!
 //! [`Codec::seal`] and [`Codec::open`] take and give serialized bytes; what they mean is the
@@ -76,6 +77,24 @@ pub struct Opened<'a> {
     pub value: Cow<'a, [u8]>,
 }
 
+/// What a checksum covers beside the header and the address.
+#[derive(Clone, Copy)]
+enum Covered {
+    /// The meta and the value.
+    Value,
+    /// The meta: the address says what the value is.
+    Meta,
+}
+
+impl Covered {
+    fn of(self, value: &[u8]) -> &[u8] {
+        match self {
+            Self::Value => value,
+            Self::Meta => &[],
+        }
+    }
+}
+
 impl Codec {
     /// The codec of the store `store`; new values are compressed with `compressor`.
     #[must_use]
@@ -100,6 +119,29 @@ impl Codec {
     /// # Errors
     /// [`Check::Size`] if the value is above the limit, [`Check::MetaLength`] if the meta is.
     pub fn seal(&self, address: &[u8], meta: &[u8], value: &[u8]) -> Result<Vec<u8>, CodecError> {
+        self.seal_covering(Covered::Value, address, meta, value)
+    }
+
+    /// The blob of a page, whose address says what its value is.
+    ///
+    /// # Errors
+    /// As [`Codec::seal`].
+    pub fn seal_page(
+        &self,
+        address: &[u8],
+        meta: &[u8],
+        value: &[u8],
+    ) -> Result<Vec<u8>, CodecError> {
+        self.seal_covering(Covered::Meta, address, meta, value)
+    }
+
+    fn seal_covering(
+        &self,
+        covered: Covered,
+        address: &[u8],
+        meta: &[u8],
+        value: &[u8],
+    ) -> Result<Vec<u8>, CodecError> {
         let failed = |check| CodecError::new("seal", address, check);
         let size = value.len() as u64;
         if size > self.limit {
@@ -114,7 +156,7 @@ impl Codec {
             compressor: value.compressor(),
             meta_length,
         };
-        let checksum = self.checksum(address, &header, meta, value.bytes());
+        let checksum = self.checksum(address, &header, meta, covered.of(value.bytes()));
         let mut blob = Vec::with_capacity(HEADER_LENGTH + meta.len() + value.bytes().len());
         header.encode_into(&checksum, &mut blob);
         blob.extend_from_slice(meta);
@@ -129,10 +171,31 @@ impl Codec {
     /// and nothing larger than the limit is allocated.
     pub fn open<'a>(&self, address: &[u8], blob: &'a [u8]) -> Result<Opened<'a>, CodecError> {
         let failed = |check| CodecError::new("open", address, check);
-        let (header, meta, value) = self.verify(blob, address).map_err(failed)?;
+        let (header, meta, value) = self.verify(Covered::Value, blob, address).map_err(failed)?;
         let stored = Compressed::stored(header.compressor, value);
         let value = stored.decompress(self.limit).map_err(failed)?;
         Ok(Opened { meta, value })
+    }
+
+    /// The content of a page's blob, of which `is_at` says whether a value belongs at the address.
+    ///
+    /// # Errors
+    /// As [`Codec::open`], and [`Check::Content`]. A value is decompressed before it is verified,
+    /// but given to nobody.
+    pub fn open_page<'a>(
+        &self,
+        address: &[u8],
+        blob: &'a [u8],
+        is_at: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<Opened<'a>, CodecError> {
+        let failed = |check| CodecError::new("open", address, check);
+        let (header, meta, value) = self.verify(Covered::Meta, blob, address).map_err(failed)?;
+        // Whatever the decompressor says: it has been given bytes that nothing vouches for.
+        let stored = Compressed::stored(header.compressor, value);
+        match stored.decompress(self.limit) {
+            Ok(value) if is_at(&value) => Ok(Opened { meta, value }),
+            _ => Err(failed(Check::Content)),
+        }
     }
 
     /// The meta of `blob` alone: all of it is verified, but no value decompressed.
@@ -141,7 +204,7 @@ impl Codec {
     /// As [`Codec::open`].
     pub fn open_meta<'a>(&self, address: &[u8], blob: &'a [u8]) -> Result<&'a [u8], CodecError> {
         let (_, meta, _) = self
-            .verify(blob, address)
+            .verify(Covered::Value, blob, address)
             .map_err(|check| CodecError::new("open", address, check))?;
         Ok(meta)
     }
@@ -149,6 +212,7 @@ impl Codec {
     /// Splits a blob, once its checksum holds.
     fn verify<'a>(
         &self,
+        covered: Covered,
         blob: &'a [u8],
         address: &[u8],
     ) -> Result<(Header, &'a [u8], &'a [u8]), Check> {
@@ -157,7 +221,7 @@ impl Codec {
         let (meta, value) = rest
             .split_at_checked(meta_length)
             .ok_or(Check::MetaLength)?;
-        if self.checksum(address, &header, meta, value) != checksum {
+        if self.checksum(address, &header, meta, covered.of(value)) != checksum {
             return Err(Check::Checksum);
         }
         Ok((header, meta, value))

@@ -141,3 +141,59 @@ fn a_value_above_the_limit_is_refused_both_ways() {
         }
     ));
 }
+
+/// A page, and what stands for its address: its value.
+fn page() -> (Vec<u8>, Vec<u8>) {
+    let value = compressible();
+    let blob = codec().seal_page(b"page", b"meta", &value).unwrap();
+    (value, blob)
+}
+
+#[test]
+fn a_page_comes_back() {
+    let (value, blob) = page();
+    assert_eq!(blob[2], 1);
+    let opened = codec().open_page(b"page", &blob, |found| found == value);
+    let opened = opened.unwrap();
+    assert_eq!((opened.meta, &*opened.value), (&b"meta"[..], &*value));
+    // It is no other blob's layout.
+    assert!(codec().open(b"page", &blob).is_err());
+    let other = codec().seal(b"page", b"meta", &value).unwrap();
+    assert!(codec().open_page(b"page", &other, |_| true).is_err());
+}
+
+#[test]
+fn no_damage_of_a_page_gives_another_value_or_meta() {
+    let (value, blob) = page();
+    let opens = |address: &[u8], blob: &[u8]| {
+        let opened = codec().open_page(address, blob, |found| found == value);
+        opened.is_ok_and(|opened| (opened.meta, &*opened.value) != (&b"meta"[..], &*value))
+    };
+    let refused = |blob: &[u8]| {
+        codec()
+            .open_page(b"page", blob, |found| found == value)
+            .is_err()
+    };
+    for bit in 0..blob.len() * 8 {
+        let mut damaged = blob.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(!opens(b"page", &damaged), "bit {bit}");
+        assert!(bit >= 24 * 8 || refused(&damaged), "bit {bit}");
+    }
+    for length in 0..blob.len() {
+        assert!(refused(&blob[..length]), "{length}");
+    }
+    assert!(codec().open_page(b"other", &blob, |_| true).is_err());
+}
+
+#[test]
+fn what_is_compressible_only_in_places_is_compressed() {
+    let compressed = |value: &[u8]| codec().seal(b"a", b"", value).unwrap()[2] == 1;
+    let random = incompressible(65_536);
+    assert!(!compressed(&random));
+    for (start, end) in [(0, 16_384), (24_576, 40_960), (49_152, 65_536)] {
+        let mut value = random.clone();
+        value[start..end].fill(0);
+        assert!(compressed(&value), "{start}");
+    }
+}

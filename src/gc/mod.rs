@@ -93,8 +93,10 @@ impl<'a> Guard<'a> {
     /// Begins a round: what is written from now on is not freed by it.
     ///
     /// # Errors
-    /// Those of [`Store::begin_round`].
+    /// Those of [`Store::fold_now`] and [`Store::begin_round`].
     pub fn cutoff(self) -> Result<Cutoff<'a>, GcError> {
+        // Else what was replaced a moment ago would still stand in records.
+        self.store.fold_now()?;
         Ok(Cutoff {
             round: self.store.begin_round()?,
             stop: self.stop,
@@ -196,6 +198,9 @@ pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
             freed += gone;
             live -= gone;
         }
+    }
+    if freed > 0 {
+        round.tidy()?;
     }
     Ok(Reclaimed {
         freed,

@@ -140,6 +140,12 @@ fn two() -> (Arc<Eventful>, Store) {
     (backend, store)
 }
 
+/// The cutoff as it is when something is committed, or a fold begins, just before it.
+fn at_once<'a>(store: &'a Store, stop: &'a AtomicBool) -> Cutoff<'a> {
+    let round = store.begin_round().unwrap();
+    Cutoff { round, stop }
+}
+
 fn rename(store: &Store, from: [&str; 2], to: [&str; 2]) {
     store.rename(&from.map(key), &to.map(key), false).unwrap();
 }
@@ -200,7 +206,8 @@ fn a_version_that_is_folded_after_its_record_was_read_is_kept() {
     rename(&store, ["z", "own"], ["a", "moved"]);
     let other = store.clone();
     backend.at(Moment::Reading(key("z")), move || other.settle().unwrap());
-    reclaim(&store).unwrap();
+    let never = AtomicBool::new(false);
+    free(mark(at_once(&store, &never)).unwrap()).unwrap();
     assert_eq!(there(&store, &["a", "moved"]), large(2));
 }
 
@@ -220,7 +227,7 @@ fn a_fold_under_way_ends_before_the_round_begins() {
     let fold = std::thread::spawn(move || folding.fold_now().unwrap());
     begins.recv().unwrap();
     let never = AtomicBool::new(false);
-    let cutoff = Guard::new(&store, &never).cutoff().unwrap();
+    let cutoff = at_once(&store, &never);
     // What holds the new version goes, after the record was read.
     let (other, folded) = (store.clone(), Mutex::new(Some(fold)));
     backend.at(Moment::Reading(key("z")), move || {

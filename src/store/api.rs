@@ -1,11 +1,14 @@
 //! Reading and writing values.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-use super::record::{KeyedDoc, Meta};
+use super::links::Met;
+use super::record::{Doc, KeyedDoc, Kind, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
+use crate::tree::convert::{FileOf, LinkedFiles};
 use crate::tree::edit::{self, Found};
-use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert};
+use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert, links};
 use crate::value::{Key, KeyPath, Value, cbor};
 
 /// A value before and after a write. `None` before: there was nothing.
@@ -35,10 +38,7 @@ impl Store {
         let Some((key, rest)) = path.split_first() else {
             return Err(StoreError::EmptyPath);
         };
-        let Some(doc) = self.doc(key)? else {
-            return Ok(None);
-        };
-        value_in(&doc.entry, rest, self.pager()).map_err(|e| StoreError::tree(key, e))
+        self.value_with_links(key, &|root, file| value_in(root, rest, self.pager(), file))
     }
 
     /// Whether there is a value under a key.
@@ -54,7 +54,23 @@ impl Store {
     /// # Errors
     /// As [`Store::get`].
     pub fn get_meta(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
-        Ok(self.doc(key)?.map(|d| d.meta()))
+        match self.doc(key)? {
+            Some(doc) => self.meta_of(key, &doc),
+            None => Ok(None),
+        }
+    }
+
+    /// What is known of a version of a document; `None` if it is none any more.
+    fn meta_of(&self, key: &Key, doc: &Doc) -> Result<Option<Meta>, StoreError> {
+        let meta = doc.meta();
+        if !matches!(doc.entry.node, Node::Ref(_)) {
+            return Ok(Some(meta));
+        }
+        let found = self.find(std::slice::from_ref(key))?;
+        Ok(found.map(|found| Meta {
+            kind: Kind::of(&found.entry),
+            ..meta
+        }))
     }
 
     /// Puts a value under a key.
@@ -285,12 +301,20 @@ impl Tx<'_> {
             return Err(StoreError::EmptyPath);
         };
         let pager = self.pager();
-        match self.find(path)? {
-            Some(found) => convert::to_value(&found.entry.node, pager)
-                .map(Some)
-                .map_err(|e| StoreError::tree(key, e)),
+        let Some(found) = self.find(path)? else {
             // A hole of a vector reads as nil.
-            None => self.hole(path),
+            return self.hole(path);
+        };
+        let met = RefCell::new(Met {
+            tx: self,
+            written: BTreeMap::new(),
+            failure: None,
+        });
+        let file = |id| met.borrow_mut().file(id);
+        let value = convert::to_value_with(&found.entry.node, pager, &file);
+        match met.into_inner().failure {
+            Some(e) => Err(e),
+            None => value.map(Some).map_err(|e| StoreError::tree(key, e)),
         }
     }
 
@@ -354,25 +378,52 @@ impl Tx<'_> {
             Value::Map(BTreeMap::from([(key.clone(), value)]))
         });
         let above = parent.map_or(Time::default(), |p| p.stamp);
+        let place = KeyPath::from(path.get(..at).unwrap_or(path).to_vec());
+        let old = match old {
+            Some(found) if found.link.is_some() => self.find_name(&place)?,
+            old => old,
+        };
+        let now = self.now;
+        let mut met = Met {
+            tx: self,
+            written: BTreeMap::new(),
+            failure: None,
+        };
         let entry = convert::merge(
             old.as_ref().map(|f| &f.entry),
             &nested,
-            self.now,
+            now,
             above,
             pager,
-        )
-        .map_err(fail)?;
-        let time = old.is_none().then_some(self.now);
-        let place = KeyPath::from(path.get(..at).unwrap_or(path).to_vec());
-        self.put(place, entry, time)
+            &mut met,
+        );
+        let Met {
+            written, failure, ..
+        } = met;
+        if let Some(e) = failure {
+            return Err(e);
+        }
+        let time = old.is_none().then_some(now);
+        self.put(place, entry.map_err(fail)?, time)?;
+        for (id, file) in written {
+            self.put(links::file(id), file, None)?;
+        }
+        Ok(())
     }
 
-    /// The attributes that an entry carries to another place.
-    fn moved_attrs(&mut self, path: &[Key]) -> Result<Attrs, StoreError> {
+    /// The attributes that an entry carries to another place: its times and birth go with it.
+    ///
+    /// # Errors
+    /// [`StoreError::NothingThere`]; else as [`Tx::find`].
+    pub fn moved_attrs(&mut self, path: &[Key]) -> Result<Attrs, StoreError> {
         let nothing = || StoreError::NothingThere {
             path: show_path(path),
         };
-        let found = self.find(path)?.ok_or_else(nothing)?;
+        let found = self.find_name(path)?.ok_or_else(nothing)?;
+        if matches!(found.entry.node, Node::Ref(_)) {
+            // A name has none: they are the file's.
+            return Ok(Attrs::default());
+        }
         let mut attrs = found.entry.attrs();
         attrs.stamp = Some(found.stamp);
         Ok(attrs)
@@ -420,9 +471,24 @@ fn value_in(
     root: &crate::tree::Entry,
     path: &[Key],
     pager: &Pager,
+    file: FileOf<'_>,
 ) -> Result<Option<Value>, TreeError> {
-    if let Some(found) = edit::find(root, path, pager)? {
-        return convert::to_value(&found.entry.node, pager).map(Some);
+    let found = match edit::find(root, path, pager) {
+        Err(TreeError::ThroughScalar { depth }) => {
+            // In nil there is nothing, also where it has several names.
+            let above = edit::find(root, path.get(..depth).unwrap_or(path), pager)?;
+            let nil = |id| -> Result<bool, TreeError> {
+                Ok(convert::to_value(&file(id)?.node, pager)? == Value::Nil)
+            };
+            match above.map(|found| found.entry.node) {
+                Some(Node::Ref(id)) if nil(id)? => return Ok(None),
+                _ => return Err(TreeError::ThroughScalar { depth }),
+            }
+        }
+        found => found?,
+    };
+    if let Some(found) = found {
+        return convert::to_value_with(&found.entry.node, pager, file).map(Some);
     }
     // A hole of a vector reads as nil.
     let Some((key, above)) = path.split_last() else {
@@ -455,8 +521,15 @@ impl Iterator for Keys {
                 Ok((docs, more)) => {
                     self.done = !more;
                     self.after = docs.last().map(|(k, _)| k.clone()).or(self.after.take());
-                    self.ready
-                        .extend(docs.into_iter().map(|(k, d)| (k, d.meta())));
+                    for (key, doc) in docs {
+                        match self.store.meta_of(&key, &doc) {
+                            Ok(meta) => self.ready.extend(meta.map(|meta| (key, meta))),
+                            Err(e) => {
+                                self.done = true;
+                                return Some(Err(e));
+                            }
+                        }
+                    }
                 }
                 Err(e) => {
                     self.done = true;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::edit::{Found, attrs_for_new_value, times_of, touch};
 use crate::tree::{Attrs, CHUNK, Chunked, Content, Entry, Folder, Map, Node, Times, content};
-use crate::value::{Key, KeyPath, Value};
+use crate::value::{Key, Value};
 
 /// A byte string, read as it was when it was opened. Damage and failures of the backend are I/O
 /// errors of the reader.
@@ -53,13 +53,13 @@ impl Store {
         key: &Key,
         range: Option<Range<u64>>,
     ) -> Result<Option<BlobReader>, StoreError> {
-        let Some(doc) = self.doc(key)? else {
+        let Some(found) = self.find(std::slice::from_ref(key))? else {
             return Ok(None);
         };
-        let Node::Bytes(content) = &doc.entry.node else {
+        let Node::Bytes(content) = &found.entry.node else {
             return Err(StoreError::NotBinary {
                 key: show_key(key),
-                found: kind_name(&doc.entry.node),
+                found: kind_name(&found.entry.node),
             });
         };
         let range = range.unwrap_or(0..content.len());
@@ -82,7 +82,8 @@ impl Store {
         let content = self.write_content(key, &mut source)?;
         self.transact(|tx| {
             let now = tx.now;
-            let found = tx.find(std::slice::from_ref(key))?;
+            let path = std::slice::from_ref(key);
+            let found = tx.find(path)?;
             let time = found.is_none().then_some(now);
             let attrs = match &found {
                 Some(f) if !f.entry.is_dir() => {
@@ -104,7 +105,7 @@ impl Store {
                 },
             };
             let entry = Entry::plain(Node::Bytes(content.clone())).with_attrs(attrs);
-            tx.put(KeyPath::from(vec![key.clone()]), entry, time)
+            tx.put(Tx::home(path, found.as_ref()), entry, time)
         })
     }
 
@@ -209,14 +210,18 @@ impl Tx<'_> {
     /// As [`Store::assoc_in`].
     pub fn assoc_blob_in(&mut self, path: &[Key], content: &Content) -> Result<(), StoreError> {
         self.assoc_in(path, &Value::Bytes(Vec::new()))?;
-        let Some(Found { mut entry, stamp }) = self.find(path)? else {
+        let Some(found) = self.find(path)? else {
             return Err(StoreError::NothingThere {
                 path: show_path(path),
             });
         };
+        let home = Tx::home(path, Some(&found));
+        let Found {
+            mut entry, stamp, ..
+        } = found;
         entry.node = Node::Bytes(content.clone());
         touch(&mut entry, stamp, self.now);
-        self.put(KeyPath::from(path.to_vec()), entry, None)
+        self.put(home, entry, None)
     }
 }
 

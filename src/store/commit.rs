@@ -9,9 +9,8 @@ use super::docs::Slot;
 use super::record::Doc;
 use super::{Store, StoreError, Tx, limits, show_key};
 use crate::tree::{
-    Entry, Node, Op, Pager, Time, TreeError, read_ops, read_time, write_ops, write_time,
+    Op, Pager, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time,
 };
-use crate::value::Key;
 use crate::value::cbor::{Reader, Writer};
 
 /// The version of a journal record's payload.
@@ -49,7 +48,11 @@ impl Store {
         let mut key = None;
         for _ in 0..ATTEMPTS {
             let mut tx = Tx::new(self);
-            let out = f(&mut tx)?;
+            let out = match f(&mut tx) {
+                Err(_) if tx.torn && !self.unchanged(&tx)? => continue,
+                out => out?,
+            };
+            tx.settle_names()?;
             if tx.ops.is_empty() {
                 return Ok(out);
             }
@@ -102,6 +105,9 @@ impl Store {
             let seq = state.next_seq;
             if let Some(journal) = &inner.journal {
                 journal.append(seq, &payload)?;
+            }
+            if tx.linking {
+                inner.links.store(true, Ordering::Release);
             }
             state.next_seq += 1;
             state.records += weight;
@@ -220,29 +226,17 @@ pub(super) fn read_payload(bytes: &[u8]) -> Result<Replay, TreeError> {
     })
 }
 
-/// The first page that a step refers to and the backend does not have.
-pub(super) fn missing_page(op: &Op, pager: &Pager) -> Result<bool, StoreError> {
+/// Whether the backend lacks a page that a step refers to.
+pub(super) fn misses_page(op: &Op, presence: &mut Presence<'_>) -> Result<bool, StoreError> {
     let Op::Put { entry, path, .. } = op else {
         return Ok(false);
     };
-    let key: Key = path.first().cloned().unwrap_or_else(crate::tree::root_key);
-    match check(entry, pager) {
+    match presence.check(entry) {
         Ok(()) => Ok(false),
         Err(TreeError::MissingPage { .. }) => Ok(true),
-        Err(e) => Err(StoreError::tree(&key, e)),
-    }
-}
-
-fn check(entry: &Entry, pager: &Pager) -> Result<(), TreeError> {
-    use crate::tree::Content;
-    match &entry.node {
-        Node::Text(Content::Page(p)) | Node::Bytes(Content::Page(p)) | Node::ScalarPage(p) => {
-            pager.has(p)
+        Err(e) => {
+            let key = path.first().cloned().unwrap_or_else(crate::tree::root_key);
+            Err(StoreError::tree(&key, e))
         }
-        Node::Text(Content::Chunked(c)) | Node::Bytes(Content::Chunked(c)) => {
-            c.chunks.for_each(pager, &mut |_, e| check(e, pager))
-        }
-        Node::Map(m) | Node::Vector(m) => m.for_each(pager, &mut |_, e| check(e, pager)),
-        _ => Ok(()),
     }
 }

@@ -169,6 +169,9 @@ impl Store {
     /// # Errors
     /// Those of the journal and the backend; nothing is lost, and the next fold takes it again.
     pub fn fold_now(&self) -> Result<(), StoreError> {
+        if self.inner.read_only {
+            return Err(StoreError::ReadOnly);
+        }
         let _turn = self.inner.fold_turn.lock();
         let taken = {
             let mut state = self.inner.folding.lock();

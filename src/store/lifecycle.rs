@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
-use super::commit::{missing_page, read_payload};
+use super::commit::{misses_page, read_payload};
 use super::docs::{Docs, Slot};
 use super::header::{HEADER, Header};
 use super::pages::PageWrites;
@@ -20,7 +20,7 @@ use super::{
 use crate::backend::{Access, Backend, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
 use crate::journal::{JournalRecord, Recovery};
-use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Time, TreeError};
+use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Presence, Time, TreeError};
 use crate::value::Key;
 
 /// The journal within the directory of a store.
@@ -276,6 +276,10 @@ impl Store {
             None => header.folded,
         };
         let replayed = docs.unwritten_weight();
+        // What cannot be read is for those to hear who need it.
+        let links = docs
+            .get(&crate::tree::links_key())
+            .map_or(true, |doc| doc.is_some());
         let journal = match recovery {
             Some(recovery) if !read_only => Some(recovery.open(last)?),
             _ => None,
@@ -303,6 +307,7 @@ impl Store {
             fold_turn: Mutex::new(()),
             round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
+            links: AtomicBool::new(links),
             released: AtomicBool::new(false),
             guard: Mutex::new(guard),
             folder: Mutex::new(None),
@@ -385,12 +390,13 @@ pub(super) fn replay_records(
     pager: &Pager,
 ) -> Result<u64, StoreError> {
     let mut last = folded;
+    let mut presence = Presence::new(pager);
     for record in records {
         let at = || format!("record {} of the journal", record.seq);
         let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
         let replay = read_payload(&record.payload).map_err(malformed)?;
         for op in &replay.ops {
-            if missing_page(op, pager)? {
+            if misses_page(op, &mut presence)? {
                 if record.seq <= durable {
                     return Err(malformed(TreeError::malformed(
                         "a journal record",

@@ -54,7 +54,7 @@ pub(super) fn check(
             }
         }
         Op::SetAttrs { attrs, .. } => beside(key, Some(attrs), limit, &top),
-        Op::Take { .. } => Ok(()),
+        Op::Take { .. } | Op::Touch { .. } => Ok(()),
     }
 }
 

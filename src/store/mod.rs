@@ -20,6 +20,7 @@ mod fold;
 mod header;
 mod lifecycle;
 mod limits;
+mod links;
 mod location;
 mod pages;
 mod record;
@@ -87,6 +88,8 @@ struct Inner {
     /// One round of freeing at a time.
     round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
+    /// Whether there may be linked files. Set with the commit of the first one.
+    links: AtomicBool,
     /// Set once, by the release of the store.
     released: AtomicBool,
     /// Keeps others out of a store in memory.

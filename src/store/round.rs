@@ -104,6 +104,15 @@ impl Round<'_> {
         }
         Ok(freed)
     }
+
+    /// Has the storage give back the space of what was freed.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        let pager = &self.store.inner.pager;
+        Ok(pager.backend().tidy(pager.deadline())?)
+    }
 }
 
 impl Drop for Round<'_> {

@@ -26,10 +26,17 @@ pub(super) struct Draft {
 
 /// Reads and steps that become one record of the journal, or nothing.
 pub struct Tx<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
     pub(super) drafts: BTreeMap<Key, Draft>,
     pub(super) ops: Vec<Op>,
     pub(super) applier: Applier,
+    /// What the steps bring to documents and take from them, as far as it may hold names of linked
+    /// files.
+    pub(super) moved: Vec<super::links::Moved>,
+    /// It makes a linked file.
+    pub(super) linking: bool,
+    /// It met a name of a linked file that is not there.
+    pub(super) torn: bool,
     pub(super) checks: Vec<Box<dyn Fn() -> bool + 'a>>,
     pub(super) published: Vec<Box<dyn FnOnce() + 'a>>,
     /// The state of the records when the transaction began.
@@ -53,6 +60,9 @@ impl<'a> Tx<'a> {
             drafts: BTreeMap::new(),
             ops: Vec::new(),
             applier: Applier::default(),
+            moved: Vec::new(),
+            linking: false,
+            torn: false,
             checks: Vec::new(),
             published: Vec::new(),
             generation: store.inner.docs.generation(),
@@ -65,7 +75,7 @@ impl<'a> Tx<'a> {
         &self.store.inner.pager
     }
 
-    fn draft(&mut self, key: &Key) -> Result<&mut Draft, StoreError> {
+    pub(super) fn draft(&mut self, key: &Key) -> Result<&mut Draft, StoreError> {
         use std::collections::btree_map::Entry as Place;
         match self.drafts.entry(key.clone()) {
             Place::Occupied(o) => Ok(o.into_mut()),
@@ -82,9 +92,9 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// What stands at a path, as the transaction sees it. The empty path is the root directory's
-    /// attributes under an empty map.
-    pub fn find(&mut self, path: &[Key]) -> Result<Option<Found>, StoreError> {
+    /// What stands at a path, as the transaction sees it: a name of a linked file as such. The empty
+    /// path is the root directory's attributes under an empty map.
+    pub fn find_name(&mut self, path: &[Key]) -> Result<Option<Found>, StoreError> {
         let pager = self.pager();
         let Some((key, rest)) = path.split_first() else {
             let attrs = self
@@ -97,7 +107,11 @@ impl<'a> Tx<'a> {
                 node: Node::Map(crate::tree::Map::new()),
             };
             let stamp = edit::stamp_of(&entry, self.store.inner.created);
-            return Ok(Some(Found { entry, stamp }));
+            return Ok(Some(Found {
+                entry,
+                stamp,
+                link: None,
+            }));
         };
         match &self.draft(key)?.entry {
             Some(root) => edit::find(root, rest, pager).map_err(|e| StoreError::tree(key, e)),
@@ -110,6 +124,7 @@ impl<'a> Tx<'a> {
         let pager = self.pager();
         limits::check(&op, &self.ops, &self.applier, pager)?;
         let op = self.unload(op)?;
+        self.note_names(&op)?;
         let key = op.path().first().cloned().unwrap_or_else(root_key);
         let mut applier = std::mem::take(&mut self.applier);
         let done = {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::content;
-use super::edit::{attrs_for_new_value, stamp_of, times_of};
+use super::edit::{attrs_for_new_value, stamp_of, times_of, vector_len};
 use super::entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Times};
 use super::error::TreeError;
+use super::links;
 use super::map::Map;
 use super::pager::Pager;
 use super::time::Time;
@@ -67,8 +68,16 @@ pub fn from_bytes(bytes: &[u8]) -> Content {
     }))
 }
 
-/// The value of a node, whole.
+/// The value of a node without names of linked files, whole.
 pub fn to_value(node: &Node, pager: &Pager) -> Result<Value, TreeError> {
+    to_value_with(node, pager, &|id| Err(links::dangling(id)))
+}
+
+/// Gives the linked file with a number.
+pub type FileOf<'f> = &'f dyn Fn(u64) -> Result<Entry, TreeError>;
+
+/// The value of a node, whole; `file` gives linked files.
+pub fn to_value_with(node: &Node, pager: &Pager, file: FileOf<'_>) -> Result<Value, TreeError> {
     Ok(match node {
         Node::Scalar(v) => (**v).clone(),
         Node::ScalarPage(p) => cbor::decode(&pager.blob(p)?)?,
@@ -80,7 +89,7 @@ pub fn to_value(node: &Node, pager: &Pager) -> Result<Value, TreeError> {
         Node::Map(m) => {
             let mut out = std::collections::BTreeMap::new();
             m.for_each(pager, &mut |k, e| {
-                out.insert(k.clone(), to_value(&e.node, pager)?);
+                out.insert(k.clone(), to_value_with(&e.node, pager, file)?);
                 Ok(())
             })?;
             Value::Map(out)
@@ -90,29 +99,34 @@ pub fn to_value(node: &Node, pager: &Pager) -> Result<Value, TreeError> {
             m.for_each(pager, &mut |k, e| {
                 if let Some(i) = k.as_index().and_then(|i| usize::try_from(i).ok()) {
                     out.resize(i, Value::Nil);
-                    out.push(to_value(&e.node, pager)?);
+                    out.push(to_value_with(&e.node, pager, file)?);
                 }
                 Ok(())
             })?;
             Value::Vector(out)
         }
-        Node::Ref(id) => {
-            return Err(TreeError::malformed(
-                "a link",
-                format!("file {id} is not resolved"),
-            ));
-        }
+        Node::Ref(id) => to_value(&file(*id)?.node, pager)?,
     })
 }
 
+/// The linked files that an API write meets.
+pub trait LinkedFiles {
+    /// A file as it was before the write.
+    fn file(&mut self, id: u64) -> Result<Entry, TreeError>;
+    /// The write changes a file.
+    fn write(&mut self, id: u64, entry: Entry);
+}
+
 /// The entry after an API write of a value over `old`: attributes stay wherever path and kind
-/// remain, and only what changed gets new times.
+/// remain, and only what changed gets new times. Where a name of a linked file stands, a value that
+/// a file can have changes the file; any other takes the name's place.
 pub fn merge(
     old: Option<&Entry>,
     value: &Value,
     now: Time,
     above: Time,
     pager: &Pager,
+    linked: &mut dyn LinkedFiles,
 ) -> Result<Entry, TreeError> {
     let fresh = |value: &Value| -> Result<Entry, TreeError> {
         let attrs = Attrs {
@@ -122,6 +136,19 @@ pub fn merge(
         Ok(Entry::plain(from_value(value)?).with_attrs(attrs))
     };
     let Some(old) = old else { return fresh(value) };
+    if let Node::Ref(id) = &old.node {
+        let file = linked.file(*id)?;
+        let directory = matches!(value, Value::Map(_) | Value::Vector(_));
+        if directory || own_tag_of(&file.node) != own_tag(value) {
+            return fresh(value);
+        }
+        let stamp = stamp_of(&file, above);
+        let after = merge_file(&file, value, now, stamp, pager)?;
+        if !same(&file, &after) {
+            linked.write(*id, after);
+        }
+        return Ok(old.clone());
+    }
     let stamp = stamp_of(old, above);
     let (old_map, items): (&Map, Vec<(Key, &Value)>) = match (&old.node, value) {
         (Node::Map(m), Value::Map(items)) => {
@@ -158,11 +185,22 @@ pub fn merge(
     let mut map = old_map.clone();
     let mut kept = 0;
     let mut renamed = false;
+    let len = if vector {
+        vector_len(old_map, pager)?
+    } else {
+        0
+    };
+    let last = items.last().map(|(key, _)| key.clone());
     for (key, value) in &items {
         let before = old_map.get(key, pager)?;
+        // A hole that stays nil stays a hole, but not at the end, where it would be none.
+        let inside = key.as_index().is_some_and(|i| i < len) && Some(key) != last.as_ref();
+        if vector && before.is_none() && **value == Value::Nil && inside {
+            continue;
+        }
         kept += u64::from(before.is_some());
         renamed |= before.is_none();
-        let after = merge(before.as_ref(), value, now, stamp, pager)?;
+        let after = merge(before.as_ref(), value, now, stamp, pager, linked)?;
         if before.is_none_or(|b| !same(&b, &after)) {
             map.insert(key, after, pager)?;
         }

@@ -2,6 +2,7 @@
 
 use super::entry::{Attrs, Entry, Node, Times};
 use super::error::TreeError;
+use super::links::Link;
 use super::map::Map;
 use super::pager::Pager;
 use super::time::Time;
@@ -14,9 +15,11 @@ pub struct Found {
     pub entry: Entry,
     /// The stamp of the nearest entry at or above it that has one.
     pub stamp: Time,
+    /// What it is as a linked file, where a name of one was followed.
+    pub link: Option<Link>,
 }
 
-/// The entry at a path; `None` where a key is missing, an error where the path leads through
+/// The entry at a path, names of linked files as they stand there; `None` where a key is missing, an error where the path leads through
 /// something without children.
 pub fn find(root: &Entry, path: &[Key], pager: &Pager) -> Result<Option<Found>, TreeError> {
     let mut entry = root.clone();
@@ -35,7 +38,11 @@ pub fn find(root: &Entry, path: &[Key], pager: &Pager) -> Result<Option<Found>, 
         }
         stamp = stamp_of(&entry, stamp);
     }
-    Ok(Some(Found { entry, stamp }))
+    Ok(Some(Found {
+        entry,
+        stamp,
+        link: None,
+    }))
 }
 
 /// The stamp that holds for an entry and below it.

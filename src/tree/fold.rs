@@ -8,6 +8,7 @@ use super::live::PageKind;
 use super::map::{Body, Child, Link, Map, Run};
 use super::page::write_run;
 use super::pager::Pager;
+use super::parallel;
 use crate::value::cbor::Writer;
 use crate::value::{Value, cbor};
 
@@ -143,6 +144,25 @@ impl<'a> Folder<'a> {
         self.bytes += bytes.len() as u64;
         self.pages.push((addr, sealed));
         Ok(page)
+    }
+
+    /// Writes pages of these bytes, which are prepared by several threads if there are many.
+    pub fn chunks(&mut self, chunks: &[&[u8]]) -> Result<Vec<Arc<PageRef>>, TreeError> {
+        let (pager, birth) = (self.pager, self.birth);
+        let prepare = |bytes: &&[u8]| {
+            let addr = pager.address(bytes);
+            Ok::<_, TreeError>((addr, pager.seal(&addr, birth, bytes)?))
+        };
+        let mut refs = Vec::with_capacity(chunks.len());
+        for (bytes, prepared) in chunks.iter().zip(parallel::map(chunks, prepare)) {
+            let (addr, sealed) = prepared?;
+            let len = bytes.len() as u64;
+            let page = PageRef::new(addr, PageKind::Content, birth, len, 0);
+            refs.push(Arc::new(page));
+            self.bytes += len;
+            self.pages.push((addr, sealed));
+        }
+        Ok(refs)
     }
 
     fn map(&mut self, map: &Map) -> Result<Map, TreeError> {

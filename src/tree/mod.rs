@@ -12,11 +12,14 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+pub mod links;
 pub mod live;
 mod map;
 mod op;
 mod page;
 mod pager;
+mod parallel;
+mod presence;
 mod time;
 mod walk;
 
@@ -30,5 +33,6 @@ pub use op::{
 };
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 pub use pager::{PATIENCE, Pager, hex, page_key};
+pub use presence::Presence;
 pub use time::Time;
 pub use walk::{PageSet, Reading, Visitor, Walk};

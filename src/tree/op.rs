@@ -50,6 +50,11 @@ pub enum Op {
         /// The attributes.
         attrs: Attrs,
     },
+    /// A document has changed without a change in it: a file that it holds a name of has.
+    Touch {
+        /// The document.
+        path: KeyPath,
+    },
 }
 
 impl Op {
@@ -59,7 +64,8 @@ impl Op {
             Self::Put { path, .. }
             | Self::Take { path, .. }
             | Self::Place { path, .. }
-            | Self::SetAttrs { path, .. } => path,
+            | Self::SetAttrs { path, .. }
+            | Self::Touch { path } => path,
         }
     }
 
@@ -151,6 +157,10 @@ impl Applier {
                 Ok(())
             }
             Op::SetAttrs { path, attrs } => set_attrs(forest, path, attrs, pager),
+            Op::Touch { path } => match path.first() {
+                Some(doc) => forest.document(doc).map(drop),
+                None => Err(TreeError::malformed("an operation", "an empty path")),
+            },
         }
     }
 }
@@ -334,6 +344,11 @@ pub fn write_ops(w: &mut Writer<'_>, ops: &[Op], pager: &Pager) -> Result<(), Tr
                 write_path(w, path);
                 write_attrs(w, attrs);
             }
+            Op::Touch { path } => {
+                w.array(2);
+                w.uint(4);
+                write_path(w, path);
+            }
         }
     }
     Ok(())
@@ -364,6 +379,9 @@ pub fn read_ops(r: &mut Reader<'_>) -> Result<Vec<Op>, TreeError> {
             (3, 3) => Op::SetAttrs {
                 path: read_path(r)?,
                 attrs: read_attrs(r)?,
+            },
+            (4, 2) => Op::Touch {
+                path: read_path(r)?,
             },
             (code, _) => {
                 return Err(TreeError::malformed(

@@ -1,5 +1,6 @@
 //! Pages in and out of the backend: verified when read, cached by address.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ impl Pager {
         let mut meta = Vec::new();
         crate::value::cbor::Writer::new(&mut meta).uint(birth);
         self.codec
-            .seal(&page_key(addr), &meta, bytes)
+            .seal_page(&page_key(addr), &meta, bytes)
             .map_err(|source| TreeError::DamagedPage {
                 page: hex(addr),
                 source,
@@ -130,7 +131,7 @@ impl Pager {
         if let Some(Cached::Blob(bytes)) = self.runs.get(&page.addr) {
             return Ok(bytes);
         }
-        let bytes: Arc<[u8]> = Arc::from(self.read(page)?);
+        let bytes: Arc<[u8]> = self.load(page, |bytes| Arc::from(&*bytes))?;
         if bytes.len() as u64 != page.len {
             return Err(TreeError::malformed(
                 format!("page {}", hex(&page.addr)),
@@ -157,6 +158,15 @@ impl Pager {
 
     /// The bytes of a page, verified, from the backend.
     pub(super) fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
+        self.load(page, |bytes| bytes.into_owned())
+    }
+
+    /// Reads a page, verifies it, and makes something of its bytes.
+    fn load<T>(
+        &self,
+        page: &PageRef,
+        make: impl FnOnce(Cow<'_, [u8]>) -> T,
+    ) -> Result<T, TreeError> {
         let key = page_key(&page.addr);
         let blob =
             self.backend
@@ -164,14 +174,15 @@ impl Pager {
                 .ok_or_else(|| TreeError::MissingPage {
                     page: hex(&page.addr),
                 })?;
-        let opened =
-            self.codec
-                .open(&key, &blob.bytes)
-                .map_err(|source| TreeError::DamagedPage {
-                    page: hex(&page.addr),
-                    source,
-                })?;
-        Ok(opened.value.into_owned())
+        let belongs = |bytes: &[u8]| self.address(bytes) == page.addr;
+        let opened = self
+            .codec
+            .open_page(&key, &blob.bytes, belongs)
+            .map_err(|source| TreeError::DamagedPage {
+                page: hex(&page.addr),
+                source,
+            })?;
+        Ok(make(opened.value))
     }
 }
 

@@ -163,6 +163,9 @@ impl View {
         }
         if work.orphan {
             attr.nlink = 0;
+        } else if let Some(id) = inode.link() {
+            let link = self.store.linked(id)?.and_then(|found| found.link);
+            attr.nlink = link.map_or(0, |link| u32::try_from(link.names).unwrap_or(u32::MAX));
         }
         if work.kill {
             let mut attrs = entry.attrs();

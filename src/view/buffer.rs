@@ -1,5 +1,7 @@
 //! The bytes of a file while it is open: what is committed, and what has been written over it.
 
+mod share;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +11,10 @@ use crate::tree::{
 };
 use crate::value::Key;
 
-const CHUNK_LEN: u64 = CHUNK as u64;
+pub use share::Shared;
+
+/// Bytes of a chunk.
+pub const CHUNK_LEN: u64 = CHUNK as u64;
 
 /// A file's bytes.
 #[derive(Clone, Debug)]
@@ -22,12 +27,24 @@ pub struct Buffer {
     base_len: u64,
     /// Chunks written since, by index. What a chunk lacks is zeros.
     written: BTreeMap<u64, Written>,
+    /// Bytes of those that are in memory only.
+    unsaved: u64,
 }
 
 #[derive(Clone, Debug)]
 enum Written {
     Memory(Vec<u8>),
     Page(Arc<PageRef>),
+}
+
+impl Written {
+    /// Bytes that are in memory only.
+    fn unsaved(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Page(_) => 0,
+        }
+    }
 }
 
 impl Buffer {
@@ -40,6 +57,7 @@ impl Buffer {
             newline,
             base_len: len,
             written: BTreeMap::new(),
+            unsaved: 0,
         }
     }
 
@@ -55,16 +73,14 @@ impl Buffer {
 
     /// Bytes written that are in memory only.
     pub fn unsaved(&self) -> u64 {
-        self.written
-            .values()
-            .map(|w| {
-                if let Written::Memory(b) = w {
-                    b.len() as u64
-                } else {
-                    0
-                }
-            })
-            .sum()
+        self.unsaved
+    }
+
+    fn set(&mut self, index: u64, written: Written) {
+        self.unsaved += written.unsaved();
+        if let Some(before) = self.written.insert(index, written) {
+            self.unsaved -= before.unsaved();
+        }
     }
 
     /// The committed bytes of chunk `index` that still count.
@@ -149,16 +165,20 @@ impl Buffer {
                 } else {
                     self.chunk(index, pager)?
                 };
-                self.written.insert(index, Written::Memory(before));
+                self.set(index, Written::Memory(before));
             }
             if let Some(Written::Memory(bytes)) = self.written.get_mut(&index) {
                 let to = from + now.len();
-                if bytes.len() < to {
-                    bytes.resize(to, 0);
+                let before = bytes.len();
+                if before == from {
+                    bytes.extend_from_slice(now);
+                } else {
+                    bytes.resize(before.max(to), 0);
+                    if let Some(place) = bytes.get_mut(from..to) {
+                        place.copy_from_slice(now);
+                    }
                 }
-                if let Some(place) = bytes.get_mut(from..to) {
-                    place.copy_from_slice(now);
-                }
+                self.unsaved += (bytes.len() - before) as u64;
             }
             at += now.len() as u64;
             rest = later;
@@ -184,6 +204,7 @@ impl Buffer {
                 None => {}
             }
             self.base_len = self.base_len.min(len);
+            self.unsaved = self.written.values().map(Written::unsaved).sum();
         }
         self.len = len;
         Ok(())
@@ -215,7 +236,7 @@ impl Buffer {
             if let Some(range) = bytes.get_mut(from..upper) {
                 range.fill(0);
             }
-            self.written.insert(index, Written::Memory(bytes));
+            self.set(index, Written::Memory(bytes));
             at += (to - from) as u64;
         }
         Ok(())
@@ -289,17 +310,18 @@ impl Buffer {
     pub fn spill(&mut self, store: &Store) -> Result<(), StoreError> {
         let fail = |e| StoreError::tree(&crate::tree::root_key(), e);
         let mut folder = Folder::new(store.pager(), store.last_seq());
-        let mut spilled = Vec::new();
-        for (index, w) in &self.written {
-            if let Written::Memory(bytes) = w
-                && !bytes.is_empty()
-            {
-                spilled.push((*index, folder.page(bytes).map_err(fail)?));
-            }
-        }
+        let (indexes, chunks): (Vec<u64>, Vec<&[u8]>) = self
+            .written
+            .iter()
+            .filter_map(|(index, written)| match written {
+                Written::Memory(bytes) if !bytes.is_empty() => Some((*index, bytes.as_slice())),
+                Written::Memory(_) | Written::Page(_) => None,
+            })
+            .unzip();
+        let pages = folder.chunks(&chunks).map_err(fail)?;
         store.write_pages(folder.finish())?;
-        for (index, page) in spilled {
-            self.written.insert(index, Written::Page(page));
+        for (index, page) in indexes.into_iter().zip(pages) {
+            self.set(index, Written::Page(page));
         }
         Ok(())
     }
@@ -380,6 +402,7 @@ mod tests {
         Write(u64, Vec<u8>),
         Truncate(u64),
         Zero(u64, u64),
+        Share(u64, u64),
         Spill,
         Commit,
         CommitAsText,
@@ -426,6 +449,7 @@ mod tests {
                 .prop_map(|(at, n, b)| Step::Write(at, vec![b'a' + b % 26; n])),
             3 => place().prop_map(Step::Truncate),
             1 => (place(), place()).prop_map(|(a, n)| Step::Zero(a, n)),
+            2 => (0..4_u64, 0..4_u64).prop_map(|(from, to)| Step::Share(from, to)),
             1 => Just(Step::Spill),
             2 => Just(Step::Commit),
             1 => Just(Step::CommitAsText),
@@ -459,6 +483,18 @@ mod tests {
                         let end = model.len().min((at + n) as usize);
                         if (at as usize) < end {
                             model[at as usize..end].fill(0);
+                        }
+                    }
+                    Step::Share(from, to) => {
+                        let (from_at, to_at) = (from * CHUNK_LEN, to * CHUNK_LEN);
+                        let count = buffer.len().saturating_sub(from_at).min(CHUNK_LEN);
+                        let shared = buffer.shared(from, count, pager).unwrap();
+                        if let Some(shared) = shared.filter(|_| count > 0 && buffer.takes_whole(to, count)) {
+                            buffer.place(to, shared, count);
+                            let bytes = model[from_at as usize..(from_at + count) as usize].to_vec();
+                            let end = (to_at + count) as usize;
+                            model.resize(model.len().max(end), 0);
+                            model[to_at as usize..end].copy_from_slice(&bytes);
                         }
                     }
                     Step::Spill => buffer.spill(&store).unwrap(),

@@ -50,10 +50,7 @@ impl Hints {
         };
         let mut hints = self.0.lock();
         if hints.len() >= MOST {
-            hints.retain(|_, (_, since)| since.elapsed() < LIFETIME);
-            if hints.len() >= MOST {
-                return;
-            }
+            return;
         }
         hints.insert((parent, key.clone()), (freed, Instant::now()));
     }
@@ -64,6 +61,12 @@ impl Hints {
         if !hints.is_empty() {
             hints.remove(&(parent, key.clone()));
         }
+    }
+
+    /// Forgets what is too old. A hint may hold bytes, whose pages are not freed as long.
+    pub fn expire(&self) {
+        let mut hints = self.0.lock();
+        hints.retain(|_, (_, since)| since.elapsed() < LIFETIME);
     }
 
     /// The type that a file newly created under a name inherits.

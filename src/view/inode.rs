@@ -9,6 +9,9 @@ use super::work::Work;
 use crate::tree::Time;
 use crate::value::Key;
 
+/// Stands for the directory of all linked files, which nobody sees. Numbers have 63 bits.
+pub const LINKED: Ino = u64::MAX;
+
 /// Where an inode is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -26,6 +29,9 @@ pub struct Inode {
     pub ino: Ino,
     /// Where it is, `None` once it has no name. Changed by the table only.
     pub(super) place: Mutex<Option<Place>>,
+    /// The names that are known of a linked file, which is in [`LINKED`] itself. Changed by the table
+    /// only.
+    pub(super) names: Mutex<Vec<Place>>,
     /// The working copy.
     pub work: Mutex<Work>,
     /// References that the kernel holds.
@@ -50,6 +56,7 @@ impl Inode {
         Self {
             ino,
             place: Mutex::new(place),
+            names: Mutex::default(),
             work: Mutex::new(work),
             lookups: AtomicU64::new(0),
             handles: AtomicU64::new(0),
@@ -90,6 +97,27 @@ impl Inode {
     /// Where it is.
     pub fn place(&self) -> Option<Place> {
         self.place.lock().clone()
+    }
+
+    /// Where the kernel may know it.
+    pub fn names(&self) -> Vec<Place> {
+        match self.place() {
+            Some(place) if place.parent != LINKED => vec![place],
+            _ => self.names.lock().clone(),
+        }
+    }
+
+    /// Whether a name is one of those it is known by.
+    pub fn is_at(&self, parent: Ino, key: &Key) -> bool {
+        let names = self.names();
+        names.iter().any(|n| n.parent == parent && n.key == *key)
+    }
+
+    /// Its number among the linked files, if it is one.
+    pub fn link(&self) -> Option<u64> {
+        let place = self.place.lock();
+        let place = place.as_ref().filter(|place| place.parent == LINKED)?;
+        place.key.as_index()
     }
 
     /// Whether anything is open.

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::inode::{Inode, Place};
+use super::inode::{Inode, LINKED, Place};
 use super::types::{Ino, ROOT};
 use super::work::Work;
-use crate::tree::Time;
+use crate::tree::{Time, links};
 use crate::value::Key;
 
 /// Inodes by number and by place.
@@ -65,11 +65,60 @@ impl State {
         ino
     }
 
+    /// Forgets the places of an inode and gives the directories they were in.
+    fn take_places(&mut self, inode: &Inode) -> Vec<Ino> {
+        let names = std::mem::take(&mut *inode.names.lock());
+        let place = inode.place.lock().take();
+        let mut parents = Vec::new();
+        for place in names.into_iter().chain(place) {
+            self.unname(&place, inode.ino);
+            parents.push(place.parent);
+        }
+        parents
+    }
+
+    /// Forgets one place of an inode.
+    fn leave(&mut self, inode: &Inode, from: &Place) {
+        self.unname(from, inode.ino);
+        let mut place = inode.place.lock();
+        if place.as_ref() == Some(from) {
+            *place = None;
+        }
+        inode.names.lock().retain(|name| name != from);
+    }
+
+    /// An inode is known at another place, too if it is a linked file.
+    fn arrive(&mut self, inode: &Inode, to: Place) {
+        let names = self.names.entry(to.parent).or_default();
+        names.insert(to.key.clone(), inode.ino);
+        if inode.link().is_some() {
+            inode.names.lock().push(to);
+        } else {
+            *inode.place.lock() = Some(to);
+        }
+    }
+
+    /// An inode is a linked file now.
+    fn adopt(&mut self, inode: &Inode, id: u64) {
+        let mut place = inode.place.lock();
+        inode.names.lock().extend(place.take());
+        let home = Place {
+            parent: LINKED,
+            key: Key::index(id),
+        };
+        let names = self.names.entry(LINKED).or_default();
+        names.insert(home.key.clone(), inode.ino);
+        *place = Some(home);
+    }
+
     fn path(&self, ino: Ino) -> Option<Vec<Key>> {
         let mut keys = Vec::new();
         let mut at = ino;
         while at != ROOT {
             let place = self.inodes.get(&at)?.place.lock().clone()?;
+            if place.parent == LINKED {
+                return Some(links::file(place.key.as_index()?).to_vec());
+            }
             keys.push(place.key);
             at = place.parent;
         }
@@ -112,6 +161,12 @@ impl Table {
         while at != ROOT {
             let inode = Arc::clone(state.inodes.get(&at)?);
             let place = inode.place.lock().clone()?;
+            if place.parent == LINKED {
+                let path = links::file(place.key.as_index()?);
+                let keys = path.iter().rev().cloned();
+                chain.extend(keys.map(|key| (Arc::clone(&inode), key)));
+                break;
+            }
             chain.push((inode, place.key));
             at = place.parent;
         }
@@ -122,6 +177,13 @@ impl Table {
     /// The path of an inode; `None` if it has no name any more.
     pub fn path(&self, ino: Ino) -> Option<Vec<Key>> {
         self.0.lock().path(ino)
+    }
+
+    /// The path of a place; `None` if its directory has no name any more.
+    pub fn path_at(&self, place: &Place) -> Option<Vec<Key>> {
+        let mut path = self.path(place.parent)?;
+        path.push(place.key.clone());
+        Some(path)
     }
 
     /// The inode at a place, if the kernel knows one there.
@@ -160,6 +222,81 @@ impl Table {
             inode.lookups.fetch_add(1, Ordering::AcqRel);
         }
         inode
+    }
+
+    /// The inode of a linked file, if it is known.
+    pub fn linked(&self, id: u64) -> Option<Arc<Inode>> {
+        self.at(LINKED, &Key::index(id))
+    }
+
+    /// As [`Table::enter`] for a name of the linked file `id`.
+    pub fn enter_linked(
+        &self,
+        (parent, key): (Ino, &Key),
+        id: u64,
+        number: Ino,
+        count: bool,
+    ) -> Arc<Inode> {
+        let mut state = self.0.lock();
+        let home = Key::index(id);
+        let known = state.names.get(&LINKED).and_then(|n| n.get(&home)).copied();
+        let known = known.and_then(|ino| state.inodes.get(&ino)).cloned();
+        // It may be known from before it had several names.
+        let same = |inode: &Arc<Inode>| inode.number() == number && inode.link().is_none();
+        let before = || {
+            state
+                .inodes
+                .get(&number)
+                .filter(|i| same(i) && i.place().is_some())
+        };
+        let inode = match known.or_else(|| before().cloned()) {
+            Some(inode) => inode,
+            None => {
+                let inode = Arc::new(Inode::new(state.free(number), None, Work::default()));
+                inode.set_number(number);
+                state.inodes.insert(inode.ino, Arc::clone(&inode));
+                inode
+            }
+        };
+        if inode.link().is_none() {
+            state.adopt(&inode, id);
+        }
+        let place = Place {
+            parent,
+            key: key.clone(),
+        };
+        let there = state.names.get(&parent).and_then(|n| n.get(key)).copied();
+        if there != Some(inode.ino) {
+            if let Some(other) = there.and_then(|ino| state.inodes.get(&ino)).cloned() {
+                other.mark();
+                state.leave(&other, &place);
+                drop_if_unused(&mut state, &other);
+            }
+            state.arrive(&inode, place);
+        }
+        if count {
+            inode.lookups.fetch_add(1, Ordering::AcqRel);
+        }
+        inode
+    }
+
+    /// An inode is the linked file `id` now.
+    pub fn adopt(&self, inode: &Inode, id: u64) {
+        let mut state = self.0.lock();
+        if inode.link().is_none() {
+            state.adopt(inode, id);
+        }
+    }
+
+    /// One of the names of a linked file is gone.
+    pub fn leave(&self, inode: &Inode, from: &Place) {
+        let mut state = self.0.lock();
+        state.leave(inode, from);
+        let parent = state.inodes.get(&from.parent).cloned();
+        drop_if_unused(&mut state, inode);
+        if let Some(parent) = parent {
+            drop_if_unused(&mut state, &parent);
+        }
     }
 
     /// The number that the inode at a place has or would get.
@@ -284,30 +421,46 @@ impl Table {
             .collect()
     }
 
+    /// Whether what is at a place is not committed yet.
+    pub fn is_pending(&self, place: &Place) -> bool {
+        let state = self.0.lock();
+        let pending = state.pending.get(&place.parent);
+        pending.is_some_and(|p| p.contains_key(&place.key))
+    }
+
     /// When the last name was created in a directory that is not committed yet.
     pub fn pending_time(&self, parent: Ino) -> Option<Time> {
         let state = self.0.lock();
         state.pending.get(&parent)?.values().map(|p| p.time).max()
     }
 
-    /// What was at a place is gone. Who has come to know it without `known` seeing that has to look.
-    pub fn remove(&self, parent: Ino, key: &Key, known: Option<&Arc<Inode>>) {
+    /// What was at a place is gone; `last`: it has no other name. Who has come to know it without
+    /// `known` seeing that has to look.
+    pub fn remove(&self, parent: Ino, key: &Key, known: Option<&Arc<Inode>>, last: bool) {
         if let Some(inode) = self.at(parent, key) {
             if known.is_none_or(|known| !Arc::ptr_eq(known, &inode)) {
                 inode.mark();
             }
-            self.unlink(&inode);
+            if last {
+                self.unlink(&inode);
+            } else {
+                let key = key.clone();
+                self.leave(&inode, &Place { parent, key });
+            }
         }
     }
 
     /// The inode has no name any more.
     pub fn unlink(&self, inode: &Inode) {
         let mut state = self.0.lock();
-        let place = inode.place.lock().take();
-        if let Some(place) = place {
-            state.unname(&place, inode.ino);
-        }
+        let parents = state.take_places(inode);
         drop_if_unused(&mut state, inode);
+        // A directory that is gone itself was kept for what was known in it.
+        for parent in parents {
+            if let Some(parent) = state.inodes.get(&parent).cloned() {
+                drop_if_unused(&mut state, &parent);
+            }
+        }
     }
 
     /// What is known at `from` is at `to` now, with this number stored; what was known there has no
@@ -325,19 +478,13 @@ impl Table {
             .and_then(|n| n.get(&to.key))
             .copied();
         if let Some(inode) = gone.and_then(|ino| state.inodes.get(&ino)).cloned() {
-            *inode.place.lock() = None;
-            state.unname(to, inode.ino);
+            state.leave(&inode, to);
             drop_if_unused(&mut state, &inode);
         }
         if let Some(inode) = moved.and_then(|ino| state.inodes.get(&ino)).cloned() {
-            state.unname(from, inode.ino);
-            *inode.place.lock() = Some(to.clone());
+            state.leave(&inode, from);
             inode.set_number(number);
-            state
-                .names
-                .entry(to.parent)
-                .or_default()
-                .insert(to.key.clone(), inode.ino);
+            state.arrive(&inode, to.clone());
         }
     }
 
@@ -352,20 +499,18 @@ impl Table {
                 .copied()
         };
         let (ino_a, ino_b) = (at(&state, a), at(&state, b));
-        for (ino, from) in [(ino_a, a), (ino_b, b)] {
-            if let Some(ino) = ino {
-                state.unname(from, ino);
+        let inode =
+            |state: &State, ino: Option<Ino>| ino.and_then(|ino| state.inodes.get(&ino)).cloned();
+        let (at_a, at_b) = (inode(&state, ino_a), inode(&state, ino_b));
+        for (inode, from) in [(&at_a, a), (&at_b, b)] {
+            if let Some(inode) = inode {
+                state.leave(inode, from);
             }
         }
-        for (ino, to, number) in [(ino_a, b, number_a), (ino_b, a, number_b)] {
-            if let Some(inode) = ino.and_then(|ino| state.inodes.get(&ino)).cloned() {
-                *inode.place.lock() = Some(to.clone());
+        for (inode, to, number) in [(at_a, b, number_a), (at_b, a, number_b)] {
+            if let Some(inode) = inode {
                 inode.set_number(number);
-                state
-                    .names
-                    .entry(to.parent)
-                    .or_default()
-                    .insert(to.key.clone(), inode.ino);
+                state.arrive(&inode, to.clone());
             }
         }
     }
@@ -376,20 +521,16 @@ impl Table {
         let Some(names) = state.names.remove(&parent) else {
             return;
         };
-        let names: BTreeMap<Key, Ino> = names
-            .into_iter()
-            .map(|(k, ino)| (f(&k).unwrap_or(k), ino))
-            .collect();
-        for (key, ino) in &names {
-            if let Some(inode) = state.inodes.get(ino) {
-                inode.set_number(*ino);
-                *inode.place.lock() = Some(Place {
-                    parent,
-                    key: key.clone(),
-                });
+        for (old, ino) in names {
+            let key = f(&old).unwrap_or_else(|| old.clone());
+            if let Some(inode) = state.inodes.get(&ino).cloned() {
+                state.leave(&inode, &Place { parent, key: old });
+                if inode.link().is_none() {
+                    inode.set_number(ino);
+                }
+                state.arrive(&inode, Place { parent, key });
             }
         }
-        state.names.insert(parent, names);
     }
 
     /// The kernel gives back references.
@@ -466,22 +607,19 @@ fn drop_if_unused(state: &mut State, inode: &Inode) {
         return;
     }
     let place = inode.place.lock().clone();
-    if let Some(place) = place {
-        let pending = state
-            .pending
-            .get(&place.parent)
-            .is_some_and(|p| p.contains_key(&place.key));
-        if pending {
-            return;
-        }
-        state.unname(&place, inode.ino);
-        let parent = state.inodes.get(&place.parent).cloned();
-        state.inodes.remove(&inode.ino);
-        // A directory is kept while something in it is known.
-        if let Some(parent) = parent {
+    let pending = place.is_some_and(|place| {
+        let pending = state.pending.get(&place.parent);
+        pending.is_some_and(|p| p.contains_key(&place.key))
+    });
+    if pending {
+        return;
+    }
+    let parents = state.take_places(inode);
+    state.inodes.remove(&inode.ino);
+    // A directory is kept while something in it is known.
+    for parent in parents {
+        if let Some(parent) = state.inodes.get(&parent).cloned() {
             drop_if_unused(state, &parent);
         }
-    } else {
-        state.inodes.remove(&inode.ino);
     }
 }

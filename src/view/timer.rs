@@ -77,6 +77,7 @@ pub fn start(view: &Arc<View>) -> Result<()> {
             loop {
                 std::thread::sleep(TICK);
                 let Some(view) = weak.upgrade() else { return };
+                view.hints.expire();
                 for inode in view.dirty.due() {
                     if let Err(e) = view.commit(&inode) {
                         tracing::warn!(ino = inode.ino, error = %e, "a file could not be committed; trying again");

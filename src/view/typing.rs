@@ -103,6 +103,11 @@ pub fn present(node: &Node, pager: &Pager) -> Result<Option<TypeName>, TreeError
     })
 }
 
+/// Whether so many bytes become a byte string whatever they are.
+pub fn stays_bytes(size: u64, declared: Option<TypeName>) -> bool {
+    size > MAX_TEXT && declared.is_none_or(|wanted| wanted == TypeName::Bytes)
+}
+
 /// Makes a value of a file's bytes.
 pub fn typed(
     buffer: &Buffer,

@@ -8,7 +8,7 @@ use super::names::{NameContext, name_of};
 use super::table::Table;
 use super::types::{Invalidate, ROOT};
 use crate::store::Observer;
-use crate::tree::Op;
+use crate::tree::{Op, links, links_key};
 use crate::value::Key;
 
 /// Hears of commits. It is called with the store's commit lock held, so it only marks inodes and
@@ -72,10 +72,10 @@ impl Watch {
         };
         kernel.inode(inode.ino);
         self.absent.tell(inode.ino, &**kernel);
-        if let Some(path) = self.table.path(inode.ino) {
-            kernel.written(path.into(), true);
-        }
-        if let Some(place) = inode.place() {
+        for place in inode.names() {
+            if let Some(path) = self.table.path_at(&place) {
+                kernel.written(path.into(), true);
+            }
             for context in [NameContext::Map, NameContext::Vector] {
                 kernel.entry(place.parent, &name_of(&place.key, context));
             }
@@ -89,7 +89,17 @@ impl Observer for Watch {
             return;
         }
         for op in ops {
-            self.changed(op.path());
+            match (op, links::id_of(op.path())) {
+                // What happened stands in the other steps.
+                (Op::Touch { .. }, _) => {}
+                (_, Some(id)) => {
+                    if let Some(inode) = self.table.linked(id) {
+                        self.replaced(&inode);
+                    }
+                }
+                (_, None) if op.path().first() == Some(&links_key()) => {}
+                (_, None) => self.changed(op.path()),
+            }
         }
     }
 }

@@ -316,3 +316,75 @@ fn a_file_handle_that_is_written_slowly_is_committed_within_seconds() {
         sleep(Duration::from_millis(200));
     }
 }
+
+/// The bytes that the files of a directory take.
+fn space_of(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let sizes = entries.map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            space_of(&path)
+        } else {
+            fs::metadata(&path).unwrap().blocks() * 512
+        }
+    });
+    sizes.sum()
+}
+
+#[test]
+fn a_copy_of_a_large_file_takes_almost_no_space() {
+    let m = Mount::new();
+    let content = Random::new(5).bytes((24 << 20) + 1000);
+    m.write("one", &content);
+    m.remount();
+    let before = space_of(m.store());
+    fs::copy(m.path("one"), m.path("two")).unwrap();
+    // Each is its own from now on.
+    let file = OpenOptions::new().write(true).open(m.path("one")).unwrap();
+    file.write_all_at(b"changed", 70_000).unwrap();
+    drop(file);
+    m.remount();
+    let grown = space_of(m.store()).saturating_sub(before);
+    assert!(grown < 1 << 20, "{grown} bytes more");
+    assert!(m.read("two") == content);
+    let mut changed = content;
+    changed[70_000..70_007].copy_from_slice(b"changed");
+    assert!(m.read("one") == changed);
+}
+
+#[test]
+fn ranges_are_copied_wherever_they_begin() {
+    let m = Mount::new();
+    let mut random = Random::new(6);
+    let mut from = random.bytes(400_000);
+    from[130_000..280_000].fill(0);
+    let mut to = random.bytes(300_000);
+    m.write("from", &from);
+    m.write("to", &to);
+    for round in 0..60 {
+        let place = |random: &mut Random| {
+            (random.below(6) * 65_536 + [0, 0, 1, 500][random.below(4)]) as i64
+        };
+        let (mut at, mut target) = (place(&mut random), place(&mut random));
+        let count = [65_536, 131_072, 200_000, 1, 4096][random.below(5)];
+        let available = from.len().saturating_sub(at as usize).min(count);
+        let bytes = from[from.len().min(at as usize)..][..available].to_vec();
+        let end = target as usize + available;
+        if available > 0 {
+            to.resize(to.len().max(end), 0);
+            to[target as usize..end].copy_from_slice(&bytes);
+        }
+        let source = File::open(m.path("from")).unwrap();
+        let file = OpenOptions::new().write(true).open(m.path("to")).unwrap();
+        let mut left = available;
+        while left > 0 {
+            let copied = raw::copy_range((&source, &mut at), (&file, &mut target), left);
+            left -= copied.unwrap();
+        }
+        drop((source, file));
+        if round % 20 == 19 {
+            m.remount();
+        }
+        assert!(m.read("to") == to, "round {round}");
+    }
+}

@@ -198,6 +198,11 @@ impl Mount {
         self.sandbox.kfs(head.into_iter().chain(rest))
     }
 
+    /// Frees what is in use no more.
+    pub fn gc(&self) -> Output {
+        self.sandbox.kfs([OsStr::new("gc"), self.store.as_os_str()])
+    }
+
     /// The value at a path, which must be there.
     #[track_caller]
     pub fn get(&self, path: impl AsRef<OsStr>) -> Value {

@@ -27,6 +27,7 @@ mod engine;
 mod errno;
 mod files;
 mod harness;
+mod links;
 mod load;
 mod looking;
 mod mount8;

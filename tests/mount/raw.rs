@@ -106,3 +106,15 @@ pub fn write_mapped(file: &File, bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Copies up to `count` bytes between files (`copy_file_range`) and moves both places on.
+pub fn copy_range(
+    (from, at): (&File, &mut i64),
+    (to, target): (&File, &mut i64),
+    count: usize,
+) -> io::Result<usize> {
+    // SAFETY: both descriptors are open, both places are valid for the call.
+    let copied =
+        unsafe { libc::copy_file_range(from.as_raw_fd(), at, to.as_raw_fd(), target, count, 0) };
+    counted(copied)
+}

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::harness::{Mount, detach, need_root};
+use crate::harness::{Mount, detach, need_root, run};
 
 const KINDS: [&str; 2] = ["kfs", "file"];
+const USER: u32 = 65_534;
 
 /// Everything about a tree of files that reading could change.
 type Tree = BTreeMap<PathBuf, (u32, i64, i64, u64, Vec<u8>)>;
@@ -89,6 +91,43 @@ fn reading_changes_nothing() {
         assert_same(&before, &tree(m.store()), kind);
         m.mount();
         assert_eq!(m.read("d/new"), b"new\n");
+    }
+}
+
+#[test]
+fn reading_a_file_store_takes_the_permission_to_read() {
+    need_root();
+    // The engine of the other kind lets nobody but the owner read one of its files.
+    for kind in ["file"] {
+        let m = left_by_a_kill(kind);
+        let before = tree(m.store());
+        fs::set_permissions(m.sandbox.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        let kfs = m.sandbox.path("kfs");
+        run(Command::new("cp").arg(crate::harness::KFS).arg(&kfs), b"").ok();
+        let out = m.sandbox.make_dir("read");
+        for path in [
+            out.clone(),
+            m.sandbox.make_dir("read/mnt"),
+            m.sandbox.path("run"),
+            m.sandbox.path("home"),
+        ] {
+            std::os::unix::fs::chown(path, Some(USER), Some(USER)).unwrap();
+        }
+        let script = format!(
+            "umask 022; PATH='{}':$PATH:/usr/sbin; S='{}'; OUT='{}'\n{READ}",
+            m.sandbox.path("").display(),
+            m.store().display(),
+            out.display()
+        );
+        let mut command = Command::new("setpriv");
+        let (uid, gid) = (format!("--reuid={USER}"), format!("--regid={USER}"));
+        command.args([uid.as_str(), &gid, "--clear-groups", "sh", "-ec", &script]);
+        m.sandbox.set_up(&mut command);
+        command.current_dir(&out);
+        let read = run(&mut command, b"");
+        detach(&out.join("mnt"));
+        read.ok();
+        assert_same(&before, &tree(m.store()), kind);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Writers, readers, folds and the freeing of pages at the same time.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -272,4 +274,66 @@ fn streams_keep_what_they_read_and_what_they_have_taken_in() {
     let mut reader = store.bget(&other, None).unwrap().unwrap();
     reader.read_to_end(&mut back).unwrap();
     assert!(back == content);
+}
+
+#[test]
+fn a_cache_keeps_nothing_from_being_freed() {
+    let store = Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default());
+    let store = store.unwrap();
+    let key = Key::text("k");
+    store.assoc(&key, &signed(3)).unwrap();
+    assert_eq!(store.get(&key).unwrap(), Some(signed(3)));
+    store.dissoc(&key).unwrap();
+    assert!(gc::reclaim(&store).unwrap().freed > 3);
+    assert_eq!(store.pages_after(None, 10).unwrap().len(), 0);
+}
+
+/// Bytes of the disk that a directory takes.
+fn disk(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let of = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
+        meta if meta.is_dir() => disk(&entry.path()),
+        meta => meta.blocks() * 512,
+    };
+    entries.map(of).sum()
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random(seed * 2 + 1);
+    let words = std::iter::repeat_with(|| random.below(u64::MAX).to_be_bytes());
+    words.take(length / 8).flatten().collect()
+}
+
+#[test]
+fn the_disk_gets_back_large_content_that_was_overwritten_or_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("s");
+    let location = Location::Embedded(place.clone());
+    let store = Store::create(&location, &CreateOptions::default()).unwrap();
+    let unsynced = store.unsynced();
+    let big = Key::text("big");
+    let mut length = 24 << 20;
+    if let Some(set) = std::env::var("KFS_BYTES").ok().and_then(|n| n.parse().ok()) {
+        length = set;
+    }
+    for round in 0..5 {
+        unsynced
+            .bassoc(&big, noise(round, length).as_slice())
+            .unwrap();
+        unsynced.settle().unwrap();
+    }
+    let live = length as u64;
+    // The logs, the newest pack's end, and what is yet to be merged.
+    let slack = 32 << 20;
+    let full = disk(&place);
+    assert!(full > 3 * live, "{full}");
+    gc::reclaim(&store).unwrap();
+    let left = disk(&place);
+    assert!(left < live + slack, "{left} of {full} with {live} in use");
+    store.dissoc(&big).unwrap();
+    gc::reclaim(&store).unwrap();
+    let left = disk(&place);
+    assert!(left < slack, "{left} with nothing in use");
+    println!("{full} bytes with {live} in use; {left} with nothing in use");
 }

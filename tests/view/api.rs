@@ -225,3 +225,18 @@ fn a_renamed_file_keeps_the_number_that_it_gets_while_a_reader_has_the_replaced_
     s.close(fh);
     assert_eq!(s.killed().ino("g"), new);
 }
+
+#[test]
+fn a_directory_that_the_api_replaced_is_forgotten_with_what_was_open_in_it() {
+    let s = Side::new();
+    s.assoc("d", r#"{"f" 1}"#);
+    let (d, f) = (s.ino("d"), s.ino("d/f"));
+    let fh = s.open("d/f", libc::O_RDONLY);
+    s.assoc("d", r#""a file""#);
+    assert_ne!(s.ino("d"), d);
+    s.view.forget(d, 4);
+    s.close(fh);
+    s.view.forget(f, 2);
+    s.view.forget(s.ino("d"), 3);
+    assert_eq!(s.view.known(), [0; 4]);
+}

@@ -209,6 +209,11 @@ impl Side {
         self.view.rename(&CALLER, dir, name, to_dir, to_name, 0)
     }
 
+    pub fn link(&self, from: &str, to: &str) -> Result<Attr, ViewError> {
+        let (ino, (dir, name)) = (self.ino(from), self.split(to));
+        self.view.link(&CALLER, ino, dir, name)
+    }
+
     pub fn set_type(&self, path: &str, name: &str) -> Result<(), ViewError> {
         let (ino, name) = (self.ino(path), name.as_bytes());
         self.view

@@ -83,6 +83,12 @@ pub struct Node {
     pub owner: Owner,
     pub xattrs: BTreeMap<String, Vec<u8>>,
     pub place: Option<(Id, String)>,
+    /// Its other names.
+    pub more: Vec<(Id, String)>,
+    /// It has, or had, several names.
+    pub linked: bool,
+    /// The API has written it while it was open: the view finds out when it looks.
+    stale: bool,
     pub handles: u32,
     pub writers: u32,
     /// Its number, once seen.
@@ -106,6 +112,13 @@ pub struct Model {
     pub nodes: BTreeMap<Id, Node>,
     next: Id,
     hints: BTreeMap<(Id, Key), TypeName>,
+    /// What files with several names were before the present API write.
+    before: BTreeMap<Id, File>,
+    /// The API has put something where a name was not committed: the view finds out when it looks.
+    pub hasty: bool,
+    /// A file is gone that the API has written while it was open: what the handles show depends on
+    /// whether the view has looked in between.
+    pub unsure: bool,
     pub options: Options,
 }
 
@@ -229,6 +242,8 @@ enum CutKind {
     Dir(bool, BTreeMap<String, Cutting>),
     Link(Vec<u8>),
     Fifo,
+    /// A name of a file with several stays one.
+    Name(Id),
 }
 
 impl Model {
@@ -237,6 +252,9 @@ impl Model {
             nodes: BTreeMap::new(),
             next: 0,
             hints: BTreeMap::new(),
+            before: BTreeMap::new(),
+            hasty: false,
+            unsure: false,
             options,
         };
         let children = BTreeMap::new();
@@ -259,6 +277,9 @@ impl Model {
             owner,
             xattrs: BTreeMap::new(),
             place,
+            more: Vec::new(),
+            linked: false,
+            stale: false,
             handles: 0,
             writers: 0,
             ino: None,
@@ -333,7 +354,11 @@ impl Model {
         let mut at = 0;
         while let Some(id) = found.get(at).copied() {
             if self.is_dir(id) {
-                found.extend(self.children(id).values());
+                for child in self.children(id).values() {
+                    if !found.contains(child) {
+                        found.push(*child);
+                    }
+                }
             }
             at += 1;
         }
@@ -342,6 +367,12 @@ impl Model {
 
     pub fn is_live(&self, id: Id) -> bool {
         id == ROOT || self.nodes.get(&id).is_some_and(|n| n.place.is_some())
+    }
+
+    /// Every name of something.
+    pub fn places(&self, id: Id) -> Vec<(Id, String)> {
+        let node = self.node(id);
+        node.place.iter().chain(&node.more).cloned().collect()
     }
 
     /// The names that lead to something.
@@ -455,19 +486,42 @@ impl Model {
         self.hints.remove(&at)
     }
 
-    /// A node loses its name; it lives on while it is open.
+    /// A node loses its only name; it lives on while it is open.
     fn orphan(&mut self, id: Id) {
+        if let Some(place) = self.node(id).place.clone() {
+            self.unname(id, &place);
+        } else {
+            self.drop_unused(id);
+        }
+    }
+
+    /// A node loses a name; it lives on while it has others or is open.
+    fn unname(&mut self, id: Id, place: &(Id, String)) {
         if self.is_dir(id) {
-            for child in self.children(id).clone().into_values() {
-                self.orphan(child);
+            for (name, child) in self.children(id).clone() {
+                self.unname(child, &(id, name));
             }
             self.children_mut(id).clear();
         }
-        if let Some((dir, name)) = self.node_mut(id).place.take()
-            && self.child(dir, &name) == Some(id)
-        {
-            self.children_mut(dir).remove(&name);
+        let (dir, name) = place;
+        if self.nodes.contains_key(dir) && self.child(*dir, name) == Some(id) {
+            self.children_mut(*dir).remove(name);
         }
+        let node = self.node_mut(id);
+        if node.place.as_ref() == Some(place) {
+            node.place = (!node.more.is_empty()).then(|| node.more.remove(0));
+        } else {
+            node.more.retain(|p| p != place);
+        }
+        if node.place.is_some() {
+            self.changed(id);
+            return;
+        }
+        if self.node(id).linked {
+            // Losing one name moved it; whether that was seen depends on what took the last.
+            self.node_mut(id).ctime = Moves::Anyhow;
+        }
+        self.unsure |= self.node(id).stale && self.node(id).handles > 0;
         if let Kind::File(f) = &mut self.node_mut(id).kind {
             f.pending = false;
         }
@@ -688,8 +742,28 @@ impl Model {
         self.leave_hint(dir, name, id);
         self.changed(id);
         self.moved(dir);
-        self.orphan(id);
+        self.unname(id, &(dir, name.into()));
         Ok(())
+    }
+
+    pub fn link(&mut self, id: Id, dir: Id, name: &str) -> Outcome<Id> {
+        self.commit(id)?;
+        if !self.is_live(id) {
+            return Err(Fail::NotFound);
+        }
+        if self.child(dir, name).is_some() {
+            return Err(Fail::Exists);
+        }
+        if self.is_dir(id) {
+            return Err(Fail::Other);
+        }
+        self.children_mut(dir).insert(name.into(), id);
+        let node = self.node_mut(id);
+        node.more.push((dir, name.into()));
+        (node.linked, node.loose) = (true, false);
+        self.changed(id);
+        self.moved(dir);
+        Ok(id)
     }
 
     pub fn rmdir(&mut self, dir: Id, name: &str) -> Outcome {
@@ -729,8 +803,13 @@ impl Model {
                 return Err(Fail::Invalid);
             }
             let (a, b) = (source.ok_or(Fail::NotFound)?, target.ok_or(Fail::NotFound)?);
-            self.place(a, to);
-            self.place(b, from);
+            if a == b {
+                return Ok(());
+            }
+            self.children_mut(from.0).remove(from.1);
+            self.children_mut(to.0).remove(to.1);
+            self.place(a, from, to);
+            self.place(b, to, from);
             for dir in [from.0, to.0] {
                 self.moved(dir);
             }
@@ -751,6 +830,7 @@ impl Model {
                 (true, false) => return Err(Fail::NotDir),
                 (false, true) => return Err(Fail::IsDir),
                 (true, true) if !self.children(target).is_empty() => return Err(Fail::NotEmpty),
+                _ if source == target => return Ok(()),
                 _ => {}
             }
             let wanted = self.file(target).and_then(File::declared);
@@ -759,7 +839,7 @@ impl Model {
                 self.file_mut(source).reparse(wanted, options, false)?;
             }
             self.changed(target);
-            self.orphan(target);
+            self.unname(target, &(to.0, to.1.into()));
         }
         // The hint is what stood under the old name, not what it became under the new one.
         let at = (from.0, self.key(from.0, from.1));
@@ -768,18 +848,23 @@ impl Model {
             None => self.hints.remove(&at),
         };
         self.children_mut(from.0).remove(from.1);
-        self.place(source, to);
+        self.place(source, from, to);
         self.changed(source);
         self.moved(from.0);
         self.moved(to.0);
         Ok(())
     }
 
-    /// Gives a node a name; its number is stored with it.
-    fn place(&mut self, id: Id, (dir, name): (Id, &str)) {
+    /// Gives a node another name in place of one; its number is stored with it.
+    fn place(&mut self, id: Id, from: (Id, &str), (dir, name): (Id, &str)) {
         self.children_mut(dir).insert(name.into(), id);
         let node = self.node_mut(id);
-        node.place = Some((dir, name.into()));
+        let names = node.place.iter_mut().chain(&mut node.more);
+        for place in names {
+            if (place.0, place.1.as_str()) == from {
+                *place = (dir, name.into());
+            }
+        }
         node.loose = false;
     }
 
@@ -896,7 +981,8 @@ impl Model {
         }
         let stay: Vec<Id> = self.children(id).values().copied().collect();
         for child in stay {
-            self.node_mut(child).loose = false;
+            let node = self.node_mut(child);
+            node.loose &= node.linked;
         }
         if let Kind::Dir { vector, .. } = &mut self.node_mut(id).kind {
             *vector = to_vector;
@@ -948,9 +1034,10 @@ impl Model {
     pub fn get_in(&self, path: &[String]) -> Outcome<Option<Value>> {
         let (id, depth) = self.committed(path)?;
         if depth == path.len() {
-            let above = self.node(id).place.as_ref();
+            let (name, above) = path.split_last().unwrap();
+            let dir = self.committed(above)?.0;
             // What stands beside the elements of a vector is no part of its value.
-            let beside = above.is_some_and(|(d, n)| self.is_vector(*d) && index(n).is_none());
+            let beside = self.is_vector(dir) && index(name).is_none();
             return Ok((!beside).then(|| self.value(id)));
         }
         let hole = depth + 1 == path.len()
@@ -961,6 +1048,10 @@ impl Model {
     }
 
     pub fn assoc_in(&mut self, path: &[String], value: &Value) -> Outcome {
+        let linked = self.nodes.iter().filter(|(_, node)| node.linked);
+        self.before = linked
+            .filter_map(|(id, _)| Some((*id, self.file(*id)?.clone())))
+            .collect();
         let mut at = ROOT;
         for (depth, name) in path.iter().enumerate() {
             self.check_index(at, name)?;
@@ -975,14 +1066,15 @@ impl Model {
                 self.put(at, name, &nested());
                 return Ok(());
             };
+            let place = (at, name.clone());
             if rest.is_empty() {
-                self.merge(child, value);
+                self.merge(child, &place, value);
                 return Ok(());
             }
             match &self.node(child).kind {
                 Kind::Dir { .. } => at = child,
                 Kind::File(f) if f.value == Value::Nil => {
-                    self.merge(child, &nested());
+                    self.merge(child, &place, &nested());
                     return Ok(());
                 }
                 _ => return Err(Fail::Other),
@@ -995,6 +1087,7 @@ impl Model {
     fn put(&mut self, dir: Id, name: &str, value: &Value) {
         let container = matches!(value, Value::Map(_) | Value::Vector(_));
         if let Some(pending) = self.child(dir, name) {
+            self.hasty = true;
             if self.node(pending).writers > 0 && !container {
                 let node = self.node_mut(pending);
                 node.kind = Kind::File(File::new(value.clone()));
@@ -1035,13 +1128,12 @@ impl Model {
         id
     }
 
-    fn replace(&mut self, id: Id, value: &Value) {
-        let (dir, name) = self.node(id).place.clone().unwrap();
-        self.orphan(id);
-        self.fresh(dir, &name, value);
+    fn replace(&mut self, id: Id, place: &(Id, String), value: &Value) {
+        self.unname(id, place);
+        self.fresh(place.0, &place.1, value);
     }
 
-    fn merge(&mut self, id: Id, value: &Value) {
+    fn merge(&mut self, id: Id, place: &(Id, String), value: &Value) {
         let (vector, items): (bool, Vec<(String, &Value)>) = match (&self.node(id).kind, value) {
             (Kind::Dir { .. }, Value::Map(items)) => (
                 false,
@@ -1059,12 +1151,12 @@ impl Model {
                     .collect(),
             ),
             (Kind::File(_), Value::Map(_) | Value::Vector(_)) | (Kind::Dir { .. }, _) => {
-                return self.replace(id, value);
+                return self.replace(id, place, value);
             }
             (Kind::File(_), _) => return self.merge_file(id, value),
             _ => {
                 if self.value(id) != *value {
-                    self.replace(id, value);
+                    self.replace(id, place, value);
                 }
                 return;
             }
@@ -1077,8 +1169,8 @@ impl Model {
             all.map(|(n, c)| (n.clone(), *c)).collect()
         };
         if self.is_vector(id) != vector {
-            for (_, child) in committed(self) {
-                self.orphan(child);
+            for (name, child) in committed(self) {
+                self.unname(child, &(id, name));
             }
             if let Kind::Dir { vector: v, .. } = &mut self.node_mut(id).kind {
                 *v = vector;
@@ -1094,14 +1186,14 @@ impl Model {
         for (name, child) in committed(self) {
             let beside = vector && index(&name).is_none();
             if !names.contains(&name) && !beside {
-                self.orphan(child);
+                self.unname(child, &(id, name));
                 self.moved(id);
             }
         }
         let hole = |i: u64| vector && i < len && i + 1 < items.len() as u64;
         for (name, value) in &items {
             match self.committed_child(id, name) {
-                Some(child) => self.merge(child, value),
+                Some(child) => self.merge(child, &(id, name.clone()), value),
                 // A hole that stays nil stays a hole.
                 None if **value == Value::Nil && index(name).is_some_and(hole) => {}
                 None => {
@@ -1113,7 +1205,8 @@ impl Model {
     }
 
     fn merge_file(&mut self, id: Id, value: &Value) {
-        let file = self.file(id).unwrap();
+        // Of several names of one file those count whose value the write changes.
+        let file = self.before.get(&id).or_else(|| self.file(id)).unwrap();
         if file.attr.is_none() && file.value == *value {
             return;
         }
@@ -1126,15 +1219,28 @@ impl Model {
         let node = self.node(id);
         if node.handles > 0 && node.writers == 0 {
             // Readers keep what they opened; the name gets another inode.
-            let (owner, xattrs) = (node.owner, node.xattrs.clone());
-            let (dir, name) = node.place.clone().unwrap();
-            self.orphan(id);
-            let id = self.add(Some((dir, name)), Kind::File(new), owner);
-            self.node_mut(id).xattrs = xattrs;
-            self.node_mut(id).loose = true;
+            let (owner, xattrs, linked) = (node.owner, node.xattrs.clone(), node.linked);
+            let (place, more) = (node.place.clone(), node.more.clone());
+            let before = self.before.get(&id).cloned();
+            let moves = (node.mtime, node.ctime);
+            for place in self.places(id) {
+                self.unname(id, &place);
+            }
+            if let Some(node) = self.nodes.get_mut(&id) {
+                (node.mtime, node.ctime) = moves;
+            }
+            let id = self.add(place, Kind::File(new), owner);
+            for (dir, name) in &more {
+                self.children_mut(*dir).insert(name.clone(), id);
+            }
+            self.before.extend(before.map(|file| (id, file)));
+            let node = self.node_mut(id);
+            (node.xattrs, node.linked, node.more) = (xattrs, linked, more);
+            node.loose = true;
             return;
         }
         self.node_mut(id).kind = Kind::File(new);
+        self.node_mut(id).stale = true;
         self.moved(id);
     }
 
@@ -1143,8 +1249,9 @@ impl Model {
         if depth < path.len() {
             return Ok(false);
         }
-        let dir = self.node(id).place.as_ref().unwrap().0;
-        self.orphan(id);
+        let (name, above) = path.split_last().unwrap();
+        let dir = self.committed(above)?.0;
+        self.unname(id, &(dir, name.clone()));
         self.moved(dir);
         Ok(true)
     }
@@ -1152,6 +1259,7 @@ impl Model {
     fn cut(&self, id: Id) -> Cutting {
         let node = self.node(id);
         let kind = match &node.kind {
+            _ if node.linked => CutKind::Name(id),
             Kind::File(f) => {
                 let mut file = f.clone();
                 file.bytes = file.saved.clone();
@@ -1177,7 +1285,21 @@ impl Model {
 
     fn plant(&mut self, dir: Id, name: &str, cutting: Cutting) {
         let place = Some((dir, name.to_owned()));
+        self.hasty |= self.child(dir, name).is_some();
         let (kind, children) = match cutting.kind {
+            CutKind::Name(id) => {
+                if let Some(pending) = self.child(dir, name) {
+                    self.orphan(pending);
+                }
+                self.children_mut(dir).insert(name.into(), id);
+                let node = self.node_mut(id);
+                match &node.place {
+                    None => node.place = place,
+                    Some(_) => node.more.extend(place),
+                }
+                node.ctime = Moves::Anyhow;
+                return;
+            }
             CutKind::File(f) => (Kind::File(f), BTreeMap::new()),
             CutKind::Link(t) => (Kind::Link(t), BTreeMap::new()),
             CutKind::Fifo => (Kind::Fifo, BTreeMap::new()),
@@ -1219,6 +1341,30 @@ impl Model {
         }
     }
 
+    /// The directory and name that a path ends with.
+    fn place_of(&self, path: &[String]) -> (Id, String) {
+        let (name, above) = path.split_last().unwrap();
+        (self.committed(above).unwrap().0, name.clone())
+    }
+
+    /// Keeps files with several names while they have none.
+    fn keep_linked(&mut self) -> Vec<Id> {
+        let linked = self.nodes.iter_mut().filter(|(_, node)| node.linked);
+        linked
+            .map(|(id, node)| {
+                node.handles += 1;
+                *id
+            })
+            .collect()
+    }
+
+    fn drop_kept(&mut self, kept: Vec<Id>) {
+        for id in kept {
+            self.node_mut(id).handles -= 1;
+            self.drop_unused(id);
+        }
+    }
+
     pub fn api_rename(&mut self, from: &[String], to: &[String], no_replace: bool) -> Outcome {
         if from.starts_with(to) || to.starts_with(from) {
             return if from == to { Ok(()) } else { Err(Fail::Other) };
@@ -1236,12 +1382,15 @@ impl Model {
         }
         self.check_index(dir, name)?;
         let cutting = self.cut(source);
-        let old = self.node(source).place.as_ref().unwrap().0;
-        self.orphan(source);
+        let place = self.place_of(from);
+        let old = place.0;
+        let kept = self.keep_linked();
+        self.unname(source, &place);
         if let Some(there) = self.committed_child(dir, name) {
-            self.orphan(there);
+            self.unname(there, &(dir, name.clone()));
         }
         self.plant(dir, name, cutting);
+        self.drop_kept(kept);
         self.moved(old);
         self.moved(dir);
         Ok(())
@@ -1253,12 +1402,13 @@ impl Model {
         }
         let (first, second) = (self.there(a)?, self.there(b)?);
         let (cut_a, cut_b) = (self.cut(first), self.cut(second));
-        let place_a = self.node(first).place.clone().unwrap();
-        let place_b = self.node(second).place.clone().unwrap();
-        self.orphan(first);
-        self.orphan(second);
+        let (place_a, place_b) = (self.place_of(a), self.place_of(b));
+        let kept = self.keep_linked();
+        self.unname(first, &place_a);
+        self.unname(second, &place_b);
         self.plant(place_b.0, &place_b.1, cut_a);
         self.plant(place_a.0, &place_a.1, cut_b);
+        self.drop_kept(kept);
         self.moved(place_a.0);
         self.moved(place_b.0);
         Ok(())
@@ -1304,11 +1454,9 @@ impl Model {
             (node.handles, node.writers) = (0, 0);
         }
         for id in self.live() {
-            let above = self
-                .node(id)
-                .place
-                .as_ref()
-                .is_some_and(|(d, _)| self.node(*d).loose);
+            let node = self.node(id);
+            let dir = node.place.as_ref().filter(|_| !node.linked);
+            let above = dir.is_some_and(|(d, _)| self.node(*d).loose);
             if above || self.node(id).loose {
                 let node = self.node_mut(id);
                 (node.ino, node.loose) = (None, true);

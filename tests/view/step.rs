@@ -90,6 +90,12 @@ pub enum Step {
         dir: Pick,
         name: Name,
     },
+    Link {
+        node: Pick,
+        dir: Pick,
+        name: Name,
+        open: bool,
+    },
     Rmdir {
         dir: Pick,
         name: Name,
@@ -302,7 +308,7 @@ impl Random {
     }
 }
 
-const KINDS: usize = 38;
+const KINDS: usize = 39;
 
 /// Which steps a sequence is made of: each sequence leaves some out and prefers others.
 pub fn taste(random: &mut Random) -> [u64; KINDS] {
@@ -311,7 +317,7 @@ pub fn taste(random: &mut Random) -> [u64; KINDS] {
         *weight = [0, 1, 2, 4, 8][usize::from(random.under(5))];
     }
     // Without these little happens.
-    for often in [0, 2, 10, 11, 30] {
+    for often in [0, 2, 10, 11, 30, 37] {
         weights[often] += 3;
     }
     weights[KINDS - 1] = weights[KINDS - 1].min(1);
@@ -487,6 +493,12 @@ fn make(r: &mut Random, kind: usize) -> Step {
                 }
             }
         }
+        37 => Step::Link {
+            node,
+            dir,
+            name,
+            open,
+        },
         _ => Step::Remount {
             kill: !open,
             look: user,

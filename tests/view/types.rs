@@ -96,3 +96,17 @@ fn only_what_freed_a_name_last_leaves_its_type() {
     s.put("m", "3\n");
     assert_eq!(s.get("m"), Some(v(r#""3""#)));
 }
+
+#[test]
+fn what_strict_types_refuse_may_be_replaced_while_it_is_open() {
+    let s = strict();
+    s.assoc("n", "42");
+    s.put("good", "43\n");
+    let fh = s.open("n", libc::O_WRONLY | libc::O_TRUNC);
+    s.write(fh, 0, "no number");
+    assert!(s.view.flush(fh).is_err());
+    s.rename("good", "n").unwrap();
+    assert_eq!(s.get("n"), Some(v("43")));
+    s.view.release(fh).unwrap();
+    assert_eq!(s.get("n"), Some(v("43")));
+}

@@ -37,3 +37,29 @@ fn giving_a_directory_the_type_that_it_has_changes_nothing() {
     );
     s.close(fh);
 }
+
+#[test]
+fn a_file_written_while_its_directory_becomes_a_vector_keeps_its_number() {
+    let s = Side::new();
+    s.assoc("d", r#"{"0" "a"}"#);
+    let ino = s.ino("d/0");
+    let fh = s.open("d/0", libc::O_WRONLY);
+    s.write(fh, 0, "b");
+    s.set_type("d", "vector").unwrap();
+    s.close(fh);
+    let s = s.killed();
+    assert_eq!((s.ino("d/0"), s.get("d")), (ino, Some(v(r#"["b"]"#))));
+}
+
+#[test]
+fn a_hole_that_the_api_writes_nil_to_stays_one() {
+    let s = Side::new();
+    s.assoc("d", "[]");
+    s.put("d/3", "x");
+    let before = s.attr("d");
+    s.assoc("d", r#"[nil nil nil "x"]"#);
+    assert_eq!((s.names("d"), s.attr("d")), (vec!["3".into()], before));
+    s.assoc("d", r#"[nil 1 nil nil]"#);
+    assert_eq!(s.get("d"), Some(v("[nil 1 nil nil]")));
+    assert_eq!(s.names("d"), ["1", "3"]);
+}

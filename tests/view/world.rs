@@ -91,6 +91,32 @@ impl Invalidate for Told {
     }
 }
 
+/// References that the kernel holds, the oldest first: numbers differ each time a sequence runs, and
+/// what a step picks must not.
+#[derive(Debug, Default)]
+struct Refs(Vec<(u64, u64)>);
+
+impl Refs {
+    fn of(&self, ino: u64) -> u64 {
+        let found = self.0.iter().find(|(i, _)| *i == ino);
+        found.map_or(0, |(_, n)| *n)
+    }
+
+    fn add(&mut self, ino: u64) {
+        match self.0.iter_mut().find(|(i, _)| *i == ino) {
+            Some((_, n)) => *n += 1,
+            None => self.0.push((ino, 1)),
+        }
+    }
+
+    fn take(&mut self, ino: u64, n: u64) {
+        if let Some((_, left)) = self.0.iter_mut().find(|(i, _)| *i == ino) {
+            *left -= n;
+        }
+        self.0.retain(|(_, n)| *n > 0);
+    }
+}
+
 /// Names and attributes as a kernel keeps them.
 #[derive(Default)]
 struct Cache {
@@ -106,7 +132,7 @@ pub struct World {
     pub model: Model,
     handles: Vec<Handle>,
     lists: Vec<Listing>,
-    refs: BTreeMap<u64, u64>,
+    refs: Refs,
     told: Told,
     cache: Cache,
     /// Names that the kernel was told are not there.
@@ -188,7 +214,7 @@ impl World {
             model,
             handles: Vec::new(),
             lists: Vec::new(),
-            refs: BTreeMap::new(),
+            refs: Refs::default(),
             told: Told::default(),
             cache: Cache::default(),
             absent: BTreeSet::new(),
@@ -267,8 +293,8 @@ impl World {
                 return true;
             }
             match &node.place {
-                Some((dir, _)) => at = *dir,
-                None => return false,
+                Some((dir, _)) if !node.linked => at = *dir,
+                _ => return false,
             }
         }
     }
@@ -278,7 +304,7 @@ impl World {
         let loose = self.is_loose(id);
         let node = self.model.node(id);
         if let Some(before) = node.ino.filter(|before| *before != ino) {
-            let known = self.refs.get(&before).is_some_and(|n| *n > 0) || node.handles > 0;
+            let known = self.refs.of(before) > 0 || node.handles > 0;
             check(
                 || {
                     format!(
@@ -294,7 +320,7 @@ impl World {
     }
 
     fn counted(&mut self, ino: u64) {
-        *self.refs.entry(ino).or_default() += 1;
+        self.refs.add(ino);
     }
 
     /// The number of a node, as the kernel knows it or finds it.
@@ -303,9 +329,7 @@ impl World {
             return Ok(1);
         }
         let node = self.model.node(id);
-        let known = node
-            .ino
-            .filter(|ino| self.refs.get(ino).is_some_and(|n| *n > 0));
+        let known = node.ino.filter(|ino| self.refs.of(*ino) > 0);
         let Some((dir, name)) = node.place.clone() else {
             return node.ino.ok_or_else(|| "no number".to_owned());
         };
@@ -351,7 +375,7 @@ impl World {
                 let dirs = children.values().filter(|c| self.model.is_dir(**c)).count();
                 2 + u32::try_from(dirs).unwrap()
             }
-            _ => 1,
+            _ => u32::try_from(self.model.places(id).len()).unwrap(),
         };
         same(|| about("nlink"), attr.nlink, nlink)
     }
@@ -395,19 +419,21 @@ impl World {
         let view = self.view();
         let mut cache = Cache::default();
         let mut numbers = BTreeMap::new();
-        for id in self.model.live() {
-            let attr = match self.model.node(id).place.clone() {
-                None => view.getattr(1, None),
-                Some((dir, name)) => {
-                    let parent = self.model.node(dir).ino.unwrap_or(1);
-                    let attr = view.lookup(&ROOT_USER, parent, name.as_bytes());
-                    if let Ok(attr) = &attr {
-                        self.counted(attr.ino);
-                        cache.names.insert((parent, name), attr.ino);
-                    }
-                    attr
+        // A file may have a name in a directory that comes later.
+        let mut live = self.model.live();
+        live.sort_by_key(|id| !self.model.is_dir(*id));
+        for id in live {
+            let mut attr = view.getattr(1, None);
+            for (dir, name) in self.model.places(id) {
+                let parent = self.model.node(dir).ino.unwrap_or(1);
+                attr = view.lookup(&ROOT_USER, parent, name.as_bytes());
+                if let Ok(attr) = &attr {
+                    self.counted(attr.ino);
+                    self.saw(id, attr.ino)?;
+                    self.check_attr(id, attr)?;
+                    cache.names.insert((parent, name), attr.ino);
                 }
-            };
+            }
             let attr = attr.map_err(|e| format!("looking at {}: {e:?}", self.model.show(id)))?;
             self.saw(id, attr.ino)?;
             self.check_attr(id, &attr)?;
@@ -544,6 +570,13 @@ impl World {
         self.told.0.lock().clear();
         self.act(step)?;
         self.follow_listings();
+        if self.model.unsure && !self.setting.watchful {
+            return Err(String::from(ABANDON));
+        }
+        let hasty = std::mem::take(&mut self.model.hasty);
+        if hasty && !self.setting.watchful {
+            self.look(Time::default())?;
+        }
         if self.setting.watchful {
             let before = std::mem::take(&mut self.cache);
             self.look(since)?;
@@ -958,6 +991,22 @@ impl World {
                 let real = view.unlink(&ROOT_USER, parent, name.as_bytes());
                 agree(real, self.model.unlink(dir, name))?;
             }
+            Step::Link {
+                node,
+                dir,
+                name,
+                open,
+            } => {
+                let Some(id) = self.pick_node(node, open) else {
+                    return Ok(());
+                };
+                let dir = self.pick_dir(dir);
+                let name = NAMES[usize::from(name)];
+                let (ino, parent) = (self.ino(id)?, self.ino(dir)?);
+                let real = view.link(&ROOT_USER, ino, parent, name.as_bytes());
+                let model = self.model.link(id, dir, name);
+                self.entered(real, model)?;
+            }
             Step::Rmdir { dir, name } => {
                 let dir = self.pick_dir(dir);
                 let name = NAMES[usize::from(name)];
@@ -1167,18 +1216,12 @@ impl World {
                 }
             }
             Step::Forget { ino, all } => {
-                let known: Vec<u64> = self.refs.keys().copied().collect();
-                let Some(ino) = Self::pick(&known, ino) else {
+                let Some((ino, known)) = Self::pick(&self.refs.0, ino) else {
                     return Ok(());
                 };
-                let n = if all { self.refs[&ino] } else { 1 };
+                let n = if all { known } else { 1 };
                 view.forget(ino, n);
-                let left = self.refs[&ino] - n;
-                if left == 0 {
-                    self.refs.remove(&ino);
-                } else {
-                    self.refs.insert(ino, left);
-                }
+                self.refs.take(ino, n);
             }
             Step::Assoc {
                 dir,
@@ -1415,7 +1458,7 @@ impl World {
         self.store = None;
         self.handles.clear();
         self.lists.clear();
-        self.refs.clear();
+        self.refs = Refs::default();
         self.absent.clear();
     }
 
@@ -1472,7 +1515,7 @@ impl World {
             self.model.release(list.id, false);
         }
         self.look_deep()?;
-        for (ino, n) in std::mem::take(&mut self.refs) {
+        for (ino, n) in std::mem::take(&mut self.refs).0 {
             view.forget(ino, n);
         }
         same(|| "what the view still knows".into(), view.known(), [0; 4])?;

@@ -295,6 +295,7 @@ impl Writing {
         Ok(())
     }
 
+    /// Seals the memtable.
     fn seal(&self, tree: &Tree, packs: &Packs, logged: u64) -> Result<()> {
         // A table must not be durable before the blobs that it points to, nor, for then the log no
         // longer tells of them, before the space of the dead ones is given back.

@@ -287,6 +287,22 @@ impl Backend for Embedded {
         Ok(())
     }
 
+    /// What was deleted from packs takes a hole there; what was deleted from tables, merging them
+    /// all, which is done when it is worth it.
+    fn tidy(&self, deadline: Deadline) -> Result<()> {
+        let Some(writing) = &self.writing else {
+            return Ok(());
+        };
+        sync(&self.packs, &writing.log)?;
+        self.packs.punch(writing.log.synced());
+        {
+            let (writing, last) = self.writing(Operation::Sync, b"", deadline)?;
+            writing.seal(&self.tree, &self.packs, *last)?;
+        }
+        writing.workers.tidy(deadline);
+        Ok(())
+    }
+
     fn verify(&self, meter: &mut Meter<'_>) -> Result<Vec<Flaw>> {
         // What the log of an open storage still needs changes all the time.
         let needed_after = match self.writing {

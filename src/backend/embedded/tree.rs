@@ -275,6 +275,19 @@ impl Tree {
         })
     }
 
+    /// Whether so much was deleted that merging everything gives back a good part of the space.
+    pub fn is_littered(&self) -> Result<bool> {
+        guarded(Operation::Sync, b"", || {
+            let deleted = self.tree.tombstone_count();
+            Ok(deleted > 0 && deleted * 5 >= self.tree.approximate_len() as u64)
+        })
+    }
+
+    /// Merges all tables, so that nothing is left of what was deleted.
+    pub fn compact_all(&self) -> Result<()> {
+        self.step(|| self.tree.major_compact(TABLE, self.visible.get()))
+    }
+
     /// Does something that makes tables, and removes what is left of it if it fails.
     fn step<T>(&self, step: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T> {
         let under_way = self.step.read();

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ struct Shared {
     packs: Arc<Packs>,
     log: Arc<Journal>,
     state: Mutex<State>,
+    /// Somebody waits for the space of what was deleted.
+    tidy: AtomicBool,
     /// Something to do, or the end.
     wake: Condvar,
     /// A flush or a merge has ended.
@@ -89,6 +92,7 @@ impl Workers {
             packs,
             log,
             state,
+            tidy: AtomicBool::new(false),
             wake,
             room,
         });
@@ -125,6 +129,22 @@ impl Workers {
             let mut state = self.shared.state.lock();
             state.packs.due = true;
             self.shared.wake.notify_all();
+        }
+    }
+
+    /// Has what was deleted taken out of the tables that are there and of what is sealed; comes
+    /// back when it is done, or at the deadline.
+    pub fn tidy(&self, deadline: Deadline) {
+        let mut state = self.shared.state.lock();
+        self.shared.tidy.store(true, Ordering::Release);
+        state.merge.due = true;
+        self.shared.wake.notify_all();
+        while self.shared.tidy.load(Ordering::Acquire)
+            && state.flush.failure.is_none()
+            && state.merge.failure.is_none()
+            && !deadline.expired()
+        {
+            self.shared.room.wait_until(&mut state, deadline.instant());
         }
     }
 
@@ -199,7 +219,22 @@ impl Shared {
     }
 
     fn merge_all(&self) {
-        self.work(|state| &mut state.merge, |_| self.tree.compact());
+        self.work(|state| &mut state.merge, |_| self.merge());
+    }
+
+    /// A step of merging, and whether there is more to do.
+    fn merge(&self) -> Result<bool> {
+        if self.tree.compact()? {
+            return Ok(true);
+        }
+        // What is sealed comes first; this is due again after it.
+        if self.tidy.load(Ordering::Acquire) && self.tree.waiting()?.0 == 0 {
+            if self.tree.is_littered()? {
+                self.tree.compact_all()?;
+            }
+            self.tidy.store(false, Ordering::Release);
+        }
+        Ok(false)
     }
 
     /// Does one kind of work whenever it is due, until the end. `step` says whether there is more.

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use super::super::attr::ino_of;
 use super::super::buffer::Buffer;
-use super::super::inode::Inode;
+use super::super::inode::{Inode, Place};
 use super::super::typing::{self, TypingError};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure};
 use super::create::is_dirty;
 use super::join;
-use crate::tree::Entry;
 use crate::tree::edit;
+use crate::tree::{Entry, links};
 
 impl View {
     /// Commits what an inode's working copy has.
@@ -51,12 +52,16 @@ impl View {
     fn try_commit(&self, inode: &Arc<Inode>, work: &mut Work) -> Result<bool> {
         let pager = self.store.pager();
         let found = self.current(inode, work)?;
-        let Some(buffer) = &work.buffer else {
+        let declared =
+            typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        let Some(buffer) = &mut work.buffer else {
             self.clean(inode, work);
             return Ok(true);
         };
-        let declared =
-            typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        if typing::stays_bytes(buffer.len(), declared) {
+            // Its chunks are pages anyway, and these are made without a copy.
+            buffer.spill(&self.store)?;
+        }
         let infer = self.options.infer && work.pending;
         let typed = typing::typed(buffer, declared, self.options.strict, infer, pager).map_err(
             |e| match e {
@@ -70,12 +75,15 @@ impl View {
             },
         )?;
         let mut attrs = work.written_attrs(&found.entry, found.stamp);
-        if inode.number() != inode.ino {
-            // Another inode had the number of the entry: this one stays what it is known by.
-            attrs.ino = Some(inode.ino);
-        }
         typing::apply(&typed, &mut attrs);
-        let entry = Entry::plain(typed.node).with_attrs(attrs);
+        let mut entry = Entry::plain(typed.node).with_attrs(attrs.clone());
+        let number = |place: Place| ino_of(&entry, place.parent, &place.key, found.stamp);
+        if inode.place().map(number) != Some(inode.ino) {
+            // Another inode had the number of the entry, or its directory became a vector: it stays
+            // what it is known by.
+            attrs.ino = Some(inode.ino);
+            entry.set_attrs(attrs);
+        }
         let committed = self.put_file(inode, work, &entry)?;
         let Some(entry) = committed else {
             return Ok(false);
@@ -98,6 +106,9 @@ impl View {
         let Some(place) = inode.place() else {
             return Ok(None);
         };
+        if let Some(id) = inode.link() {
+            return self.put_linked(inode, id, entry);
+        }
         let created = work.pending.then_some(work.stamp);
         // Long content goes into pages once, not in each attempt.
         let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
@@ -113,7 +124,10 @@ impl View {
             };
             let at = join(&path, &place.key);
             let there = Self::find(tx, &at)?;
-            if there.as_ref().is_some_and(|f| f.entry.is_dir())
+            // Where a name of a linked file stands now it is not the file that was there.
+            if there
+                .as_ref()
+                .is_some_and(|f| f.entry.is_dir() || f.link.is_some())
                 || (there.is_none() && created.is_none())
             {
                 return Ok(None);
@@ -136,6 +150,29 @@ impl View {
                 let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
                 tx.on_commit(move || table.committed(&inode));
             }
+            Ok(Some(entry))
+        })
+    }
+
+    /// Puts a linked file's new entry; `None` if it has lost its last name.
+    fn put_linked(&self, inode: &Arc<Inode>, id: u64, entry: &Entry) -> Result<Option<Entry>> {
+        let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
+        self.transact(|tx| {
+            if inode.marked().is_some() || tx.linked(id)?.is_none() {
+                return Ok(None);
+            }
+            let at = links::file(id);
+            let mut slot = prepared.borrow_mut();
+            let entry = match &*slot {
+                Some(entry) => entry.clone(),
+                None => {
+                    let entry = self.in_pages(tx, &at, entry)?;
+                    slot.insert(entry).clone()
+                }
+            };
+            tx.put(at, entry.clone(), None)?;
+            let marked = Arc::clone(inode);
+            tx.require(move || marked.marked().is_none());
             Ok(Some(entry))
         })
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::super::attr::ino_of;
 use super::super::inode::Inode;
 use super::super::types::{Attr, Caller, Ino};
 use super::super::{Result, View, ViewError};
@@ -55,8 +54,15 @@ impl View {
         let Some(found) = self.child(path, dir, key)? else {
             return Ok(None);
         };
-        let number = ino_of(&found.entry, parent, key, found.stamp);
-        let inode = self.table.enter(parent, key, number, false);
+        let inode = self.enter(parent, key, &found, false);
+        if found.link.is_some() {
+            // It may have a working copy under another name.
+            let mut work = inode.work.lock();
+            let current = self.current(&inode, &mut work)?;
+            let attr = self.attr_of_work(&inode, &work, &current.entry, current.stamp)?;
+            drop(work);
+            return Ok(Some((inode, attr)));
+        }
         let attr = self.attr(inode.ino, &found.entry, found.stamp)?;
         Ok(Some((inode, attr)))
     }

@@ -3,6 +3,7 @@
 mod commit;
 mod create;
 mod file;
+mod link;
 mod lookup;
 mod range;
 mod readdir;
@@ -29,7 +30,7 @@ use super::work::{State, Work};
 use super::{Result, View, ViewError, failure, typing};
 use crate::store::{StoreError, Tx};
 use crate::tree::edit::{self, Found};
-use crate::tree::{Entry, Map, Node, Time, TreeError, root_key};
+use crate::tree::{Entry, Map, Node, Time, TreeError, links, root_key};
 use crate::value::Key;
 
 /// An index below this may be written in a vector of any length.
@@ -117,7 +118,7 @@ impl View {
         if inode.marked().is_some() {
             let mut work = inode.work.lock();
             self.refresh(&inode, &mut work)?;
-            if work.orphan {
+            if work.orphan || !inode.is_at(parent, key) {
                 return Ok(None);
             }
         }
@@ -138,7 +139,7 @@ impl View {
 
     /// What is committed at a path.
     fn entry_at(&self, path: &[Key]) -> Result<Option<Found>> {
-        let Some((key, rest)) = path.split_first() else {
+        if path.is_empty() {
             let doc = self.store.doc(&root_key())?;
             let attrs = doc.and_then(|d| d.entry.attrs.clone());
             let entry = Entry {
@@ -146,16 +147,34 @@ impl View {
                 node: Node::Map(Map::new()),
             };
             let stamp = edit::stamp_of(&entry, self.store.created());
-            return Ok(Some(Found { entry, stamp }));
-        };
-        let Some(doc) = self.store.doc(key)? else {
-            return Ok(None);
-        };
-        match edit::find(&doc.entry, rest, self.store.pager()) {
-            Ok(found) => Ok(found),
+            return Ok(Some(Found {
+                entry,
+                stamp,
+                link: None,
+            }));
+        }
+        if let Some(id) = links::id_of(path) {
+            return Ok(self.store.linked(id)?);
+        }
+        match self.store.find(path) {
             // A file has come to stand where the path has a directory.
-            Err(TreeError::ThroughScalar { .. }) => Ok(None),
-            Err(e) => Err(StoreError::tree(key, e).into()),
+            Err(StoreError::Tree {
+                source: TreeError::ThroughScalar { .. },
+                ..
+            }) => Ok(None),
+            found => Ok(found?),
+        }
+    }
+
+    /// Follows the name of a linked file that was found at a path; `None` if it is gone meanwhile.
+    fn follow(&self, path: &[Key], found: Found) -> Result<Option<Found>> {
+        let Node::Ref(id) = found.entry.node else {
+            return Ok(Some(found));
+        };
+        match self.store.linked(id)? {
+            Some(file) => Ok(Some(file)),
+            // What was read before may be out of date.
+            None => self.entry_at(path),
         }
     }
 
@@ -198,10 +217,15 @@ impl View {
         let found = map
             .get(key, self.store.pager())
             .map_err(|e| StoreError::tree(top, e))?;
-        Ok(found.map(|entry| Found {
+        let Some(entry) = found else {
+            return Ok(None);
+        };
+        let found = Found {
             stamp: edit::stamp_of(&entry, dir.stamp),
             entry,
-        }))
+            link: None,
+        };
+        self.follow(&join(path, key), found)
     }
 
     /// The key that a name means in a directory; `None` if it can only name a key that is not there.
@@ -277,7 +301,46 @@ impl View {
             .collect())
     }
 
+    /// The number of what stands under a key of a directory, known or not.
+    fn number_at(&self, parent: Ino, key: &Key, found: &Found) -> Ino {
+        if let Some(known) = found.link.and_then(|link| self.table.linked(link.id)) {
+            return known.ino;
+        }
+        let number = ino_of(&found.entry, parent, key, found.stamp);
+        self.table.number(parent, key, number)
+    }
+
+    /// The inode of what stands under a key of a directory, counting a kernel reference if asked to.
+    fn enter(&self, parent: Ino, key: &Key, found: &Found, count: bool) -> Arc<Inode> {
+        let number = ino_of(&found.entry, parent, key, found.stamp);
+        match found.link {
+            Some(link) => self
+                .table
+                .enter_linked((parent, key), link.id, number, count),
+            None => self.table.enter(parent, key, number, count),
+        }
+    }
+
     /// Committed children of a directory after a key; empty at the end.
+    fn followed_after(
+        &self,
+        path: &[Key],
+        dir: &Found,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Option<Found>)>> {
+        let children = self.children_after(path, dir, after, limit)?;
+        children
+            .into_iter()
+            .map(|(key, found)| {
+                let found = self.follow(&join(path, &key), found)?;
+                Ok((key, found))
+            })
+            .collect()
+    }
+
+    /// Committed children of a directory after a key, names of linked files as such; empty at the
+    /// end.
     fn children_after(
         &self,
         path: &[Key],
@@ -296,6 +359,7 @@ impl View {
                         Found {
                             stamp: edit::stamp_of(&d.entry, root),
                             entry: d.entry.clone(),
+                            link: None,
                         },
                     )
                 })
@@ -315,6 +379,7 @@ impl View {
                     Found {
                         stamp: edit::stamp_of(&entry, dir.stamp),
                         entry,
+                        link: None,
                     },
                 )
             })
@@ -330,6 +395,7 @@ impl View {
             let found = match self.path(inode.ino) {
                 Ok(path) => {
                     let found = self.entry_at(&path)?;
+                    self.check_names(inode, found.as_ref())?;
                     if let Some(found) = &found
                         && found.entry.is_dir()
                         && is_same(inode, found)
@@ -350,6 +416,35 @@ impl View {
         Ok(())
     }
 
+    /// Looks whether an inode has come to be a linked file, and where it has names if it is one.
+    fn check_names(&self, inode: &Arc<Inode>, found: Option<&Found>) -> Result<()> {
+        let Some((found, link)) = found.and_then(|f| Some((f, f.link?))) else {
+            return Ok(());
+        };
+        if inode.link().is_none() && is_same(inode, found) && !self.is_pending_inode(inode) {
+            self.table.adopt(inode, link.id);
+        }
+        if inode.link() != Some(link.id) {
+            return Ok(());
+        }
+        for name in inode.names() {
+            let dir = self.table.path(name.parent);
+            let there = match &dir {
+                Some(dir) => self.entry_at(&join(dir, &name.key))?,
+                None => None,
+            };
+            if there.and_then(|there| there.link).map(|l| l.id) != Some(link.id) {
+                self.table.leave(inode, &name);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_pending_inode(&self, inode: &Inode) -> bool {
+        let pending = |place: Place| self.table.is_pending(&place);
+        inode.place().is_some_and(pending)
+    }
+
     /// Brings a working copy in line with what stands at its place.
     fn compare(&self, inode: &Arc<Inode>, work: &mut Work, found: Option<Found>) -> Result<()> {
         let writers = inode.writers.load(Ordering::Acquire) > 0;
@@ -358,7 +453,9 @@ impl View {
             // A name that is not committed yet is none of the API's business.
             (None, _) if work.pending => {}
             // Somebody writes under a name that is not committed yet, and the API has made it.
-            (Some(found), _) if work.pending && writers && is_file(&found.entry) => {
+            (Some(found), _)
+                if work.pending && writers && is_file(&found.entry) && found.link.is_none() =>
+            {
                 if let Some(place) = inode.place() {
                     inode.set_number(ino_of(&found.entry, place.parent, &place.key, found.stamp));
                 }
@@ -370,8 +467,16 @@ impl View {
             (Some(found), None) if is_same(inode, &found) => {}
             (Some(found), Some(entry)) if !work.pending && is_same(inode, &found) => {
                 let times = edit::times_of(&found.entry, found.stamp);
-                if times == edit::times_of(entry, work.stamp) {
+                let before = edit::times_of(entry, work.stamp);
+                if times == before {
                     // The API wrote somewhere around it.
+                } else if found.link.is_some() && times.mtime == before.mtime {
+                    // The API gave it a name or took one away; its content is what it was.
+                    let mut entry = entry.clone();
+                    let mut attrs = entry.attrs();
+                    attrs.times = Some(times);
+                    entry.set_attrs(attrs);
+                    work.entry = Some(entry);
                 } else if inode.is_open() && !writers {
                     // Who reads keeps what was opened; the name gets another inode.
                     self.lose(inode, work);
@@ -433,6 +538,7 @@ impl View {
             return Ok(Found {
                 entry: entry.clone(),
                 stamp: work.stamp,
+                link: None,
             });
         }
         let path = self.path(inode.ino)?;

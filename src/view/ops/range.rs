@@ -1,5 +1,7 @@
 //! Ranges of a file: allocation, holes, copies.
 
+use super::super::buffer::{CHUNK_LEN, Shared};
+use super::super::handles::FileHandle;
 use super::super::types::Caller;
 use super::super::work::State;
 use super::super::{Result, View, ViewError, failure};
@@ -7,6 +9,10 @@ use super::file::MAX_LEN;
 
 /// Bytes copied at a time.
 const STEP: u64 = 1 << 20;
+/// Bytes that one call copies, beside what it shares; the kernel asks for the rest.
+const MOST_COPIED: u64 = 32 << 20;
+/// Chunks that are shared at a time.
+const MOST_SHARED: usize = 4096;
 
 impl View {
     /// `fallocate(2)`: extends, or makes a range zeros. Nothing is reserved.
@@ -112,7 +118,8 @@ impl View {
         found.ok_or(nothing)
     }
 
-    /// Copies a range from one open file to another and gives the bytes copied.
+    /// Copies a range from one open file to another and gives the bytes copied, which may be fewer.
+    /// Chunks that are in pages are shared where both ranges have them at their beginning.
     ///
     /// # Errors
     /// Those of reading and writing; [`ViewError::Invalid`] for overlapping ranges of one file.
@@ -129,19 +136,97 @@ impl View {
             self.handles.file(fh_in, "reading")?,
             self.handles.file(fh_out, "writing")?,
         );
+        for (may, fh, operation) in [(from.read, fh_in, "reading"), (to.write, fh_out, "writing")] {
+            if !may {
+                return Err(ViewError::BadHandle { fh, operation });
+            }
+        }
         let overlap = off_in < off_out.saturating_add(len) && off_out < off_in.saturating_add(len);
         if from.inode.ino == to.inode.ino && overlap {
             return Err(ViewError::invalid("copy_file_range", "the ranges overlap"));
         }
-        let mut done = 0;
-        while done < len {
-            let want = u32::try_from((len - done).min(STEP)).unwrap_or(u32::MAX);
-            let bytes = self.read(fh_in, off_in + done, want)?;
+        let alike = off_in % CHUNK_LEN == off_out % CHUNK_LEN;
+        let (mut done, mut copied) = (0, 0);
+        while done < len && copied < MOST_COPIED {
+            let (at_in, at_out) = (off_in + done, off_out + done);
+            if alike && at_in.is_multiple_of(CHUNK_LEN) {
+                let shared = self.share(&from, at_in, &to, at_out, len - done)?;
+                if shared > 0 {
+                    done += shared;
+                    continue;
+                }
+            }
+            // Up to where sharing may go on.
+            let step = if alike {
+                CHUNK_LEN - at_in % CHUNK_LEN
+            } else {
+                STEP
+            };
+            let want = u32::try_from((len - done).min(step)).unwrap_or(u32::MAX);
+            let bytes = self.read(fh_in, at_in, want)?;
             if bytes.is_empty() {
                 break;
             }
-            self.write(caller, fh_out, off_out + done, &bytes, caller.uid != 0)?;
+            self.write(caller, fh_out, at_out, &bytes, false)?;
             done += bytes.len() as u64;
+            copied += bytes.len() as u64;
+        }
+        Ok(done)
+    }
+
+    /// Copies chunks by reference from the beginning of one to that of another, as far as all of
+    /// them can be, and gives the bytes.
+    fn share(
+        &self,
+        from: &FileHandle,
+        at_in: u64,
+        to: &FileHandle,
+        at_out: u64,
+        len: u64,
+    ) -> Result<u64> {
+        let pager = self.store.pager();
+        let mut chunks: Vec<(Shared, u64)> = Vec::new();
+        {
+            let mut work = from.inode.work.lock();
+            self.refresh(&from.inode, &mut work)?;
+            let ino = from.inode.ino;
+            let Some(buffer) = &work.buffer else {
+                return Err(ViewError::Stale { ino });
+            };
+            let end = at_in.saturating_add(len).min(buffer.len());
+            let mut at = at_in;
+            while at < end && chunks.len() < MOST_SHARED {
+                let count = (end - at).min(CHUNK_LEN);
+                let shared = buffer
+                    .shared(at / CHUNK_LEN, count, pager)
+                    .map_err(failure::in_inode(ino))?;
+                let Some(shared) = shared else { break };
+                chunks.push((shared, count));
+                at += count;
+            }
+        }
+        if chunks.is_empty() {
+            return Ok(0);
+        }
+        let inode = &to.inode;
+        let mut work = inode.work.lock();
+        self.refresh(inode, &mut work)?;
+        let Some(buffer) = &mut work.buffer else {
+            return Err(ViewError::Stale { ino: inode.ino });
+        };
+        let mut done = 0;
+        for (shared, count) in chunks {
+            let index = (at_out + done) / CHUNK_LEN;
+            if at_out + done + count > MAX_LEN || !buffer.takes_whole(index, count) {
+                break;
+            }
+            buffer.place(index, shared, count);
+            done += count;
+        }
+        if done > 0 {
+            work.state = State::Written;
+            work.mtime = Some(self.time());
+            self.dirty.add(inode);
         }
         Ok(done)
     }

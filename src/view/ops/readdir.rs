@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::attr::ino_of;
 use super::super::directory::{DOT, DOT_DOT};
 use super::super::handles::DirHandle;
 use super::super::inode::Inode;
@@ -134,7 +133,7 @@ impl View {
                 key.bytes().to_vec()
             }
         };
-        let stored = self.children_after(path, dir, after, BATCH)?;
+        let stored = self.followed_after(path, dir, after, BATCH)?;
         let from = after.map(order);
         let to = if stored.len() < BATCH {
             None
@@ -145,7 +144,7 @@ impl View {
             .into_iter()
             .map(|(key, found)| Child {
                 key,
-                entry: Some(found),
+                entry: found,
                 pending: None,
             })
             .collect();
@@ -185,20 +184,25 @@ impl View {
         let name = name_of(&child.key, context(path, &dir.entry));
         if plus {
             let known = match &child.entry {
-                Some(found) if self.at(parent, &child.key)?.is_none() => {
-                    let number = ino_of(&found.entry, parent, &child.key, found.stamp);
-                    let number = self.table.number(parent, &child.key, number);
-                    Some(self.attr(number, &found.entry, found.stamp)?)
+                Some(found) if found.link.is_none() && self.at(parent, &child.key)?.is_none() => {
+                    let number = self.number_at(parent, &child.key, found);
+                    Some((None, self.attr(number, &found.entry, found.stamp)?))
                 }
                 _ => self
                     .known_or_stored(parent, path, dir, &child.key)?
-                    .map(|(_, attr)| attr),
+                    .map(|(inode, attr)| (Some(inode), attr)),
             };
-            let Some(mut attr) = known else {
+            let Some((known, mut attr)) = known else {
                 return Ok(false);
             };
             // The reference is counted before the kernel can know of it, and taken back if it does not.
-            let inode = self.table.enter(parent, &child.key, attr.ino, true);
+            let inode = match (known.filter(|known| self.table.refer(known)), &child.entry) {
+                (Some(inode), _) => inode,
+                (None, Some(found)) if found.link.is_some() => {
+                    self.enter(parent, &child.key, found, true)
+                }
+                (None, _) => self.table.enter(parent, &child.key, attr.ino, true),
+            };
             attr.ino = inode.ino;
             let item = DirItem {
                 ino: inode.ino,
@@ -216,9 +220,8 @@ impl View {
         let (ino, kind) = match (&child.entry, &child.pending) {
             (Some(found), _) => {
                 self.at(parent, &child.key)?;
-                let number = ino_of(&found.entry, parent, &child.key, found.stamp);
                 (
-                    self.table.number(parent, &child.key, number),
+                    self.number_at(parent, &child.key, found),
                     special::kind(&found.entry.node).0,
                 )
             }

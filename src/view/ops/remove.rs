@@ -27,7 +27,7 @@ impl View {
             let now = self.time();
             if let (Some(inode), Some(work)) = (&known, &mut work) {
                 self.refresh(inode, work)?;
-                if work.orphan {
+                if work.orphan || !inode.is_at(parent, &key) {
                     // The API has just replaced it: look again.
                     continue;
                 }
@@ -55,19 +55,29 @@ impl View {
                 }
                 tx.remove(at, Some(now))?;
                 let (table, key, known) = (Arc::clone(&self.table), key.clone(), known.clone());
-                tx.on_commit(move || table.remove(parent, &key, known.as_ref()));
+                let last = is_last(&found);
+                tx.on_commit(move || table.remove(parent, &key, known.as_ref(), last));
                 Ok(found)
             })?;
             self.leave_hint(parent, &key, &found.entry);
             if let (Some(inode), Some(work)) = (&known, &mut work) {
-                self.orphaned(inode, work, found, now);
+                self.unnamed(inode, work, found, now);
             }
             return Ok(());
         }
     }
 
+    /// The working copy of an inode that has lost a name, perhaps its last.
+    pub(super) fn unnamed(&self, inode: &Inode, work: &mut Work, found: Found, now: Time) {
+        if is_last(&found) {
+            self.orphaned(inode, work, found, now);
+        } else {
+            unnamed(work, now);
+        }
+    }
+
     /// The working copy of an inode whose name is gone: what is open lives on.
-    pub(super) fn orphaned(&self, inode: &Inode, work: &mut Work, found: Found, now: Time) {
+    fn orphaned(&self, inode: &Inode, work: &mut Work, found: Found, now: Time) {
         if work.entry.is_none() {
             work.entry = Some(found.entry);
             work.stamp = found.stamp;
@@ -123,7 +133,7 @@ impl View {
                 tx.require(move || table.pending_time(gone.ino).is_none());
             }
             let (table, key, known) = (Arc::clone(&self.table), key.clone(), known.clone());
-            tx.on_commit(move || table.remove(parent, &key, known.as_ref()));
+            tx.on_commit(move || table.remove(parent, &key, known.as_ref(), true));
             Ok(found)
         })?;
         self.leave_hint(parent, &key, &found.entry);
@@ -134,7 +144,12 @@ impl View {
     }
 }
 
-/// Losing its name moves the ctime of a file.
+/// Whether what was found has no other name.
+pub(super) fn is_last(found: &Found) -> bool {
+    found.link.is_none_or(|link| link.names <= 1)
+}
+
+/// Losing a name moves the ctime of a file.
 fn unnamed(work: &mut Work, now: Time) {
     let Some(entry) = &mut work.entry else { return };
     let mut attrs = entry.attrs();

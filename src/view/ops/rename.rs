@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::super::attr::ino_of;
 use super::super::buffer::Buffer;
 use super::super::inode::{Inode, Place};
 use super::super::types::{Caller, Ino};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure, typing};
+use super::remove::is_last;
 use super::{is_file, join};
 use crate::store::Tx;
 use crate::tree::edit::{self, Found};
-use crate::tree::{Attrs, Entry, Node, Op, Time, Times};
+use crate::tree::{Attrs, Entry, Node, Op, Time, Times, links};
 use crate::value::{Key, KeyPath};
 
 /// `RENAME_NOREPLACE` and `RENAME_EXCHANGE` of renameat2(2).
@@ -69,10 +69,18 @@ impl View {
             }
             let (mut from_work, mut to_work) = lock_both(from.inode.as_ref(), to.inode.as_ref());
             let mut lost = false;
-            for (side, work) in [(&from, &mut from_work), (&to, &mut to_work)] {
+            let sides = [
+                (&from, &mut from_work, false),
+                (&to, &mut to_work, flags != EXCHANGE),
+            ];
+            for (side, work, replaces) in sides {
                 if let (Some(inode), Some(work)) = (&side.inode, work) {
-                    self.commit_work(inode, work)?;
-                    lost |= work.orphan;
+                    match self.commit_work(inode, work) {
+                        // What is about to be replaced need not be fit to be kept.
+                        Err(e) if e.is_refusal() && replaces && !work.pending => {}
+                        done => done?,
+                    }
+                    lost |= work.orphan || !inode.is_at(side.parent, &side.key);
                 }
             }
             // The API has just replaced one of them: look again.
@@ -96,7 +104,7 @@ impl View {
         missing: &dyn Fn() -> ViewError,
     ) -> Result<()> {
         let now = self.time();
-        let (found, moved, replaced) = self.transact(|tx| {
+        let done = self.transact(|tx| {
             let (from_dir, _) = self.dir_in(tx, from.parent)?;
             let (to_dir, _) = self.dir_in(tx, to.parent)?;
             let (source, target) = (join(&from_dir, &from.key), join(&to_dir, &to.key));
@@ -110,6 +118,10 @@ impl View {
             let there = Self::find(tx, &target)?;
             if let Some(there) = &there {
                 self.may_replace(&found, there, to, new_name, flags)?;
+                if is_one(&found, there) {
+                    // Two names of one file: both stay.
+                    return Ok(None);
+                }
             }
             let ino = self.number(from, &found);
             let moved = self.moved(&found, there.as_ref(), ino, now)?;
@@ -119,17 +131,20 @@ impl View {
                 let (table, gone) = (Arc::clone(&self.table), Arc::clone(gone));
                 tx.require(move || table.pending_time(gone.ino).is_none());
             }
-            let known = to.inode.clone();
+            let (known, last) = (to.inode.clone(), there.as_ref().is_none_or(is_last));
             tx.on_commit(move || {
-                table.remove(b.parent, &b.key, known.as_ref());
+                table.remove(b.parent, &b.key, known.as_ref(), last);
                 table.rename(&a, &b, ino);
             });
-            Ok((found.entry, moved, there))
+            Ok(Some((found.entry, moved, there)))
         })?;
+        let Some((found, moved, replaced)) = done else {
+            return Ok(());
+        };
         // As it was: what it inherits under the new name is not the old one's.
         self.leave_hint(from.parent, &from.key, &found);
         if let (Some(inode), Some(work), Some(there)) = (&to.inode, to_work, replaced) {
-            self.orphaned(inode, work, there, now);
+            self.unnamed(inode, work, there, now);
         }
         self.reload(from, from_work, moved)
     }
@@ -190,11 +205,8 @@ impl View {
     fn number(&self, side: &Side, found: &Found) -> Ino {
         match &side.inode {
             Some(inode) => inode.ino,
-            None => {
-                // Another number if an open file that the API replaced still has this one.
-                let ino = ino_of(&found.entry, side.parent, &side.key, found.stamp);
-                self.table.number(side.parent, &side.key, ino)
-            }
+            // Another number if an open file that the API replaced still has this one.
+            None => self.number_at(side.parent, &side.key, found),
         }
     }
 
@@ -234,7 +246,7 @@ impl View {
         missing: &dyn Fn() -> ViewError,
     ) -> Result<()> {
         let now = self.time();
-        let (moved_a, moved_b) = self.transact(|tx| {
+        let done = self.transact(|tx| {
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
             let (dir_b, _) = self.dir_in(tx, b.parent)?;
             let (at_a, at_b) = (join(&dir_a, &a.key), join(&dir_b, &b.key));
@@ -246,6 +258,9 @@ impl View {
             }
             let found_a = self.find_to_move(tx, &at_a, a)?.ok_or_else(missing)?;
             let found_b = self.find_to_move(tx, &at_b, b)?.ok_or_else(missing)?;
+            if is_one(&found_a, &found_b) {
+                return Ok(None);
+            }
             let (ino_a, ino_b) = (self.number(a, &found_a), self.number(b, &found_b));
             let first = tx.taken();
             let time = Some(now);
@@ -265,22 +280,25 @@ impl View {
                 .entry
                 .clone()
                 .with_attrs(moved_attrs(&found_b, ino_b, now));
-            tx.push(Op::Place {
-                path: at_b,
-                index: first,
-                attrs: moved_a.attrs(),
-                time,
-            })?;
-            tx.push(Op::Place {
-                path: at_a,
-                index: first + 1,
-                attrs: moved_b.attrs(),
-                time,
-            })?;
+            for (index, path, found, moved) in [
+                (first, at_b, &found_a, &moved_a),
+                (first + 1, at_a, &found_b, &moved_b),
+            ] {
+                let attrs = place_attrs(tx, found, moved)?;
+                tx.push(Op::Place {
+                    path,
+                    index,
+                    attrs,
+                    time,
+                })?;
+            }
             let (table, a, b) = (Arc::clone(&self.table), a.place(), b.place());
             tx.on_commit(move || table.exchange((&a, ino_a), (&b, ino_b)));
-            Ok((moved_a, moved_b))
+            Ok(Some((moved_a, moved_b)))
         })?;
+        let Some((moved_a, moved_b)) = done else {
+            return Ok(());
+        };
         self.reload(a, work_a, moved_a)?;
         self.reload(b, work_b, moved_b)
     }
@@ -291,7 +309,12 @@ impl View {
             && work.entry.is_some()
         {
             let stamp = edit::stamp_of(&entry, work.stamp);
-            self.load(inode, work, Found { entry, stamp })?;
+            let found = Found {
+                entry,
+                stamp,
+                link: None,
+            };
+            self.load(inode, work, found)?;
         }
         Ok(())
     }
@@ -326,11 +349,13 @@ fn place(
         (Node::Map(_), Node::Map(_)) | (Node::Vector(_), Node::Vector(_)) => true,
         (Node::Scalar(a), Node::Scalar(b)) => Arc::ptr_eq(a, b),
         (Node::ScalarPage(a), Node::ScalarPage(b)) => a == b,
-        (Node::Ref(a), Node::Ref(b)) => a == b,
         _ => false,
     };
-    if same {
-        let attrs = moved.attrs();
+    if let Some(link) = found.link.filter(|_| !same) {
+        tx.put(links::file(link.id), moved.clone(), None)?;
+    }
+    if same || found.link.is_some() {
+        let attrs = place_attrs(tx, found, &moved)?;
         tx.push(Op::Place {
             path: target,
             index,
@@ -341,6 +366,22 @@ fn place(
         tx.put(target, moved, time)?;
     }
     Ok(())
+}
+
+/// The attributes that go along with what is moved. A name of a linked file has none: they stay with
+/// the file.
+fn place_attrs(tx: &mut Tx<'_>, found: &Found, moved: &Entry) -> Result<Attrs> {
+    let attrs = moved.attrs();
+    let Some(link) = found.link else {
+        return Ok(attrs);
+    };
+    tx.set_attrs(links::file(link.id), attrs)?;
+    Ok(Attrs::default())
+}
+
+/// Whether both are the same linked file.
+fn is_one(a: &Found, b: &Found) -> bool {
+    a.link.is_some() && a.link.map(|l| l.id) == b.link.map(|l| l.id)
 }
 
 type Guard<'a> = Option<MutexGuard<'a, Work>>;

@@ -1,4 +1,4 @@
-//! Symbolic and hard links.
+//! Symbolic links.
 
 use super::super::special;
 use super::super::types::{Attr, Caller, Ino};
@@ -37,17 +37,5 @@ impl View {
         let found = self.current(&inode, &mut inode.work.lock())?;
         special::target(&found.entry.node)
             .ok_or_else(|| ViewError::invalid("readlink", "this is no symbolic link"))
-    }
-
-    /// Gives a file another name: not possible yet.
-    ///
-    /// # Errors
-    /// [`ViewError::NotPermitted`], as filesystems without hard links answer.
-    pub fn link(&self, _caller: &Caller, _ino: Ino, _parent: Ino, _name: &[u8]) -> Result<Attr> {
-        self.writable()?;
-        Err(ViewError::NotPermitted {
-            what: "link".into(),
-            why: "this store has no hard links".into(),
-        })
     }
 }

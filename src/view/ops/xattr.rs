@@ -200,7 +200,9 @@ impl View {
     ) -> Result<Option<Vec<u8>>> {
         let pager = self.store.pager();
         let fail = failure::in_inode(inode.ino);
-        let path = self.table.path(inode.ino);
+        // A linked file may be known by a number only.
+        let place = inode.names().into_iter().next();
+        let path = place.and_then(|place| self.table.path_at(&place));
         Ok(match name.strip_prefix(OWN).unwrap_or_default() {
             b"type" => {
                 let declared = typing::declared(&found.entry, pager).map_err(&fail)?;
@@ -324,10 +326,7 @@ impl View {
             tx.put(path.clone().into(), entry.clone(), None)?;
             let table = Arc::clone(&self.table);
             tx.require(move || table.path(ino).as_ref() == Some(&path));
-            Ok(Found {
-                entry,
-                stamp: found.stamp,
-            })
+            Ok(Found { entry, ..found })
         })?;
         if work.entry.is_some() {
             self.load(inode, work, found)?;
@@ -378,6 +377,10 @@ impl View {
                     clash = Some(edn::print(&key.value()));
                     return Ok(());
                 };
+                if matches!(entry.node, Node::Ref(_)) {
+                    items.push((to, entry.clone()));
+                    return Ok(());
+                }
                 // The number would follow the key; it is kept instead.
                 let mut attrs = entry.attrs();
                 let stamp = edit::stamp_of(entry, found.stamp);
