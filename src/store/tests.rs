@@ -1,5 +1,7 @@
 //! What failures below leave behind.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Finding, Location, Store, Watcher, check};
 use konserve_fs::value::{Key, Value};
 
 use crate::disk::Disk;
@@ -97,6 +97,7 @@ impl Checker {
     pub fn check(
         &mut self,
         image: &Disk,
+        kind: &str,
         case: &str,
         open: impl FnOnce(&Location) -> Outcome,
     ) -> Outcome {
@@ -108,7 +109,8 @@ impl Checker {
         self.materialise(image);
         case.clone_into(&mut self.now.lock());
         self.watch.send(()).unwrap();
-        let location = Location::parse(self.dir.path().join("store").to_str().unwrap()).unwrap();
+        let place = self.dir.path().join("store");
+        let location = Location::parse(&format!("{kind}:{}", place.display())).unwrap();
         let panics = PANICS.load(Ordering::Relaxed);
         let outcome = catch_unwind(AssertUnwindSafe(|| open(&location)));
         let mut outcome = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
@@ -183,13 +185,32 @@ fn sweep(base: &Path, below: &Path, keep: &mut dyn FnMut(&Path, bool) -> bool) {
     }
 }
 
-/// Counts panics of all threads, and keeps what they say.
-pub fn count_panics() {
+/// Counts panics of all threads. One test at a time: it lasts until what this gives is dropped.
+pub fn count_panics() -> parking_lot::MutexGuard<'static, ()> {
+    static ONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    let alone = ONE.lock();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Ordering::Relaxed);
         usual(info);
     }));
+    alone
+}
+
+/// What is damaged.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Watcher for Findings {
+    fn read(&mut self, _: u64) -> bool {
+        true
+    }
+
+    fn found(&mut self, finding: Finding) {
+        if !finding.harmless {
+            self.0.push(finding);
+        }
+    }
 }
 
 /// Says which of these states a store is in. `thorough`: also writes to it, closes it and opens it
@@ -211,10 +232,21 @@ pub fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
         store.assoc_in(&path, &Value::Bool(true)).map_err(fail)?;
         let before = State::of(&store).map_err(fail)?;
         store.release().map_err(fail)?;
+        let mut findings = Findings::default();
+        check(location, &mut findings).map_err(fail)?;
+        if !findings.0.is_empty() {
+            return Err(format!("damage: {:?}", findings.0));
+        }
         let store = Store::connect(location, &options).map_err(fail)?;
         let after = State::of(&store).map_err(fail)?;
         if before != after {
             return Err(format!("changed by closing: {}", before.difference(&after)));
+        }
+        // No page is missed that was taken for one nobody needs.
+        konserve_fs::gc::reclaim(&store).map_err(|e| format!("freeing: {e}"))?;
+        let after = State::of(&store).map_err(fail)?;
+        if before != after {
+            return Err(format!("changed by freeing: {}", before.difference(&after)));
         }
     }
     Ok(number)

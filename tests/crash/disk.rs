@@ -168,6 +168,10 @@ pub enum Change {
     SyncDir {
         ino: Ino,
     },
+    /// A sync failed: what it should have written need not ever be, and no later sync tells.
+    LoseSync {
+        ino: Ino,
+    },
 }
 
 /// Files and directories by number.
@@ -221,7 +225,7 @@ impl Disk {
                     .or_default()
                     .insert(to.1.clone(), *ino);
             }
-            Change::SyncFile { .. } | Change::SyncDir { .. } => {}
+            Change::SyncFile { .. } | Change::SyncDir { .. } | Change::LoseSync { .. } => {}
         }
     }
 

@@ -28,6 +28,8 @@ struct Pending {
     change: Change,
     /// The directory of the two that is not yet synced after a move, once the other is.
     left: Option<Ino>,
+    /// A sync of it has failed: no other will write it.
+    lost: bool,
 }
 
 /// Something that is in one of several states after the power loss; 0 is the durable one.
@@ -64,6 +66,16 @@ impl fmt::Debug for Way {
     }
 }
 
+impl Pending {
+    /// Whether this changes the content or length of a file.
+    fn is_of(&self, ino: Ino) -> bool {
+        match self.change {
+            Change::Write { ino: of, .. } | Change::Length { ino: of, .. } => of == ino,
+            _ => false,
+        }
+    }
+}
+
 impl Volatile {
     pub fn new(durable: Disk) -> Self {
         Self {
@@ -75,10 +87,12 @@ impl Volatile {
     /// A change reaches the page cache, or a sync ends.
     pub fn change(&mut self, change: &Change) {
         match change {
-            Change::SyncFile { ino } => self.force(|pending| match &pending.change {
-                Change::Write { ino: of, .. } | Change::Length { ino: of, .. } => of == ino,
-                _ => false,
-            }),
+            Change::SyncFile { ino } => self.force(|pending| pending.is_of(*ino) && !pending.lost),
+            Change::LoseSync { ino } => {
+                for pending in self.pending.iter_mut().filter(|p| p.is_of(*ino)) {
+                    pending.lost = true;
+                }
+            }
             Change::SyncDir { ino } => self.force(|pending| match &pending.change {
                 Change::Enter { dir, .. } | Change::Leave { dir, .. } => dir == ino,
                 Change::Move { from, to, .. } if from.0 == to.0 => from.0 == *ino,
@@ -92,6 +106,7 @@ impl Volatile {
             other => self.pending.push(Pending {
                 change: other.clone(),
                 left: None,
+                lost: false,
             }),
         }
     }

@@ -39,12 +39,25 @@ pub struct Recorder {
     disk: Disk,
     log: Vec<Event>,
     next: Ino,
+    /// So many syncs until one fails.
+    fail_sync: Option<u32>,
 }
 
 impl Recorder {
     fn change(&mut self, change: Change) {
         self.disk.apply(&change);
         self.log.push(Event::Change(change));
+    }
+
+    fn sync(&mut self, change: Change, lost: Change) -> Result<(), Errno> {
+        let left = self.fail_sync.take();
+        self.fail_sync = left.and_then(|left| left.checked_sub(1));
+        if left == Some(0) {
+            self.change(lost);
+            return Err(Errno::EIO);
+        }
+        self.change(change);
+        Ok(())
     }
 
     fn attr(&self, ino: Ino) -> Result<FileAttr, Errno> {
@@ -335,13 +348,19 @@ impl Filesystem for Recording {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.lock().change(Change::SyncFile { ino: ino.0 });
-        reply.ok();
+        let (sync, lost) = (
+            Change::SyncFile { ino: ino.0 },
+            Change::LoseSync { ino: ino.0 },
+        );
+        empty(reply, self.0.lock().sync(sync, lost));
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.lock().change(Change::SyncDir { ino: ino.0 });
-        reply.ok();
+        let (sync, lost) = (
+            Change::SyncDir { ino: ino.0 },
+            Change::LoseSync { ino: ino.0 },
+        );
+        empty(reply, self.0.lock().sync(sync, lost));
     }
 
     fn readdir(
@@ -389,6 +408,7 @@ impl Mount {
             disk: Disk::new(),
             log: Vec::new(),
             next: first,
+            fail_sync: None,
         }));
         let dir = tempfile::Builder::new()
             .prefix("kfs-crash.")
@@ -422,6 +442,10 @@ impl Mount {
         recorder.next = recorder.next.max(used.last().map_or(ROOT, |last| last + 1));
         recorder.disk = disk;
         recorder.log.clear();
+    }
+
+    pub fn fail_sync(&self, after: Option<u32>) {
+        self.recorder.lock().fail_sync = after;
     }
 
     pub fn disk(&self) -> Disk {

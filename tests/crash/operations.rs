@@ -1,5 +1,6 @@
 //! The operations of the sequences: each kind is a few steps on what the store holds by then.
 
+use konserve_fs::gc;
 use konserve_fs::store::{Store, StoreError};
 use konserve_fs::tree::Node;
 use konserve_fs::value::{Key, Value};
@@ -44,6 +45,8 @@ pub const KINDS: &[Kind] = &[
     ("sync", sync),
     ("fold", fold),
     ("reopen", reopen),
+    ("free pages", free),
+    ("a sync that fails", failing_sync),
 ];
 
 /// Fills a new store.
@@ -582,4 +585,28 @@ fn fold(run: &mut Run<'_>, _: &mut Random) {
 
 fn reopen(run: &mut Run<'_>, random: &mut Random) {
     run.reopen(random.below(2) == 0);
+}
+
+fn free(run: &mut Run<'_>, _: &mut Random) {
+    run.step("free pages", Synced, |s| {
+        gc::reclaim(&s.store).unwrap();
+    });
+}
+
+/// The store says so, and does not say anything else before it is opened again.
+fn failing_sync(run: &mut Run<'_>, random: &mut Random) {
+    let large = random.below(2) == 0;
+    let value = Value::Bytes(random.bytes(if large { 280_000 } else { 100 }));
+    run.fail_sync(Some(random.below(3) as u32));
+    for (n, name) in ["new0", "new1"].iter().enumerate() {
+        run.attempt(
+            format!("assoc_in {name}, large: {large}, a sync may fail"),
+            |s| s.store.assoc_in(&[Key::text(name)], &value).is_ok(),
+            |ok, _| *ok,
+        );
+        let name = format!("sync {n} after it");
+        run.attempt(name, |s| s.store.sync().is_ok(), |ok, _| *ok);
+    }
+    run.fail_sync(None);
+    run.reopen(false);
 }

@@ -13,6 +13,8 @@ use crate::state::State;
 /// What happened on a disk, and what the store was meanwhile.
 #[derive(Debug)]
 pub struct Recorded {
+    /// The kind of store.
+    pub kind: &'static str,
     pub base: Disk,
     pub log: Vec<Event>,
     /// The states of the store, the first one that of `base`.
@@ -63,6 +65,7 @@ pub enum Durability {
 /// A sequence under way.
 pub struct Run<'m> {
     mount: &'m Mount,
+    kind: &'static str,
     location: Location,
     session: Option<Session>,
     base: Disk,
@@ -72,20 +75,22 @@ pub struct Run<'m> {
     seq: u64,
 }
 
-pub fn location(mount: &Mount) -> Location {
-    Location::parse(mount.store().to_str().unwrap()).unwrap()
+/// Where a store of a kind (`kfs`, `file`) is on the recorded disk.
+pub fn location(mount: &Mount, kind: &str) -> Location {
+    Location::parse(&format!("{kind}:{}", mount.store().display())).unwrap()
 }
 
 impl<'m> Run<'m> {
     /// A new store on an empty disk. The creation is the first step.
-    pub fn create(mount: &'m Mount) -> Self {
+    pub fn create(mount: &'m Mount, kind: &'static str) -> Self {
         mount.load(Disk::new());
-        let location = location(mount);
+        let location = location(mount, kind);
         mount.mark(Event::Begin);
         let store = Store::create(&location, &CreateOptions::default()).unwrap();
         let states = vec![State::default(), State::of(&store).unwrap()];
         let mut run = Self {
             mount,
+            kind,
             location,
             base: Disk::new(),
             states,
@@ -94,19 +99,20 @@ impl<'m> Run<'m> {
             seq: store.last_seq(),
             session: Some(Session::over(store)),
         };
-        run.end("create".to_owned(), Durability::Synced);
+        run.end("create".to_owned(), true);
         run
     }
 
     /// The store that is on a disk. All of it is durable.
-    pub fn open(mount: &'m Mount, disk: Disk) -> Self {
+    pub fn open(mount: &'m Mount, kind: &'static str, disk: Disk) -> Self {
         mount.load(disk);
-        let location = location(mount);
+        let location = location(mount, kind);
         let session = Session::connect(&location);
         // Opening has synced what there is.
         drop(mount.take_log());
         Self {
             mount,
+            kind,
             location,
             base: mount.disk(),
             states: vec![State::of(&session.store).unwrap()],
@@ -128,30 +134,44 @@ impl<'m> Run<'m> {
         durability: Durability,
         f: impl FnOnce(&Session) -> T,
     ) -> T {
+        self.attempt(name, f, |_, done| match durability {
+            Durability::Later => false,
+            Durability::Synced => true,
+            Durability::SyncedIfDone => done,
+        })
+    }
+
+    /// One step; `synced` says from its outcome, and whether there is a new state, whether it has
+    /// promised that all is synced.
+    pub fn attempt<T>(
+        &mut self,
+        name: impl Into<String>,
+        f: impl FnOnce(&Session) -> T,
+        synced: impl FnOnce(&T, bool) -> bool,
+    ) -> T {
         self.mount.mark(Event::Begin);
         let session = self.session.as_ref().unwrap();
         let out = f(session);
         let seq = session.store.last_seq();
         let name = name.into();
         assert!(seq <= self.seq + 1, "{name} is {} records", seq - self.seq);
-        if seq > self.seq {
+        let done = seq > self.seq;
+        if done {
             self.states.push(State::of(&session.store).unwrap());
         }
-        let refused = seq == self.seq && durability == Durability::SyncedIfDone;
         self.seq = seq;
-        self.end(
-            name,
-            if refused {
-                Durability::Later
-            } else {
-                durability
-            },
-        );
+        self.end(name, synced(&out, done));
         out
     }
 
-    fn end(&mut self, name: String, durability: Durability) {
-        if durability != Durability::Later {
+    /// The next sync but so many fails, as the kernel lets one fail: what it should have written is
+    /// taken for written afterwards. `None`: none does.
+    pub fn fail_sync(&self, after: Option<u32>) {
+        self.mount.fail_sync(after);
+    }
+
+    fn end(&mut self, name: String, synced: bool) {
+        if synced {
             self.synced = self.states.len() - 1;
         }
         self.steps.push(name);
@@ -182,7 +202,7 @@ impl<'m> Run<'m> {
         } else {
             "drop and connect"
         };
-        self.end(name.to_owned(), Durability::Synced);
+        self.end(name.to_owned(), true);
     }
 
     /// Waits until nothing more is written in the background.
@@ -205,6 +225,7 @@ impl<'m> Run<'m> {
             session.close();
         }
         Recorded {
+            kind: self.kind,
             base: self.base,
             log,
             states: self.states,

@@ -144,7 +144,9 @@ impl Files {
             _ => {}
         }
         let id = Uuid::new_v4();
-        fs::create_dir(&root)
+        // With a lock in the directory, what else a power loss leaves of this is known for what it is.
+        replace::sync_dir(dir)
+            .and_then(|()| fs::create_dir(&root))
             .and_then(|()| Disk::create(&root))
             .and_then(|()| identity::create(&root, KIND, id))
             .and_then(|()| replace::sync_dir(dir))
