@@ -63,6 +63,12 @@ impl View {
         if acl && !xattrs::is_valid(value) {
             return Err(ViewError::invalid("access control list", "it is malformed"));
         }
+        // Setting what is set changes nothing, as in ext4.
+        let found = self.current(&inode, &mut work)?;
+        let present = found.entry.attrs.as_ref().and_then(|a| a.xattrs.get(name));
+        if !acl && flags & libc::XATTR_CREATE == 0 && present.is_some_and(|p| p == value) {
+            return Ok(());
+        }
         let now = self.time();
         self.change_attrs(&inode, &mut work, &mut |found, _| {
             let mut attrs = found.entry.attrs();

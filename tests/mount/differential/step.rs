@@ -313,12 +313,12 @@ pub fn random(r: &mut Random) -> Step {
                 flags,
             }
         }
-        99 => Call::Link {
+        29..=31 => Call::Link {
             from: path(r),
             to: path(r),
             follow: r.below(3) == 0,
         },
-        29..=33 => {
+        32..=33 => {
             let target = match r.below(4) {
                 0 => "../a".to_owned(),
                 1 => "nowhere".to_owned(),
