@@ -12,7 +12,8 @@ use crate::random::Random;
 
 const SECTOR: u64 = 512;
 
-/// Up to so many ways are all tried; where there are more, a choice of them.
+/// Up to so many ways are all tried, and up to four times as many as are asked for; where there are
+/// more, a choice of them.
 const ALL: usize = 48;
 
 /// A disk with what is not yet durable on it.
@@ -201,8 +202,9 @@ impl Ways<'_> {
     /// others.
     pub fn choose(&self, random: &mut Random, count: usize) -> BTreeSet<Way> {
         let states = |unit: &Unit| unit.causes.len() + 1;
+        let most = ALL.min(4 * count);
         let all = self.units.iter().try_fold(1usize, |n, unit| {
-            n.checked_mul(states(unit)).filter(|n| *n <= ALL)
+            n.checked_mul(states(unit)).filter(|n| *n <= most)
         });
         if let Some(all) = all {
             return (0..all).map(|code| self.nth(code)).collect();
