@@ -11,6 +11,9 @@ use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert, links};
 use crate::value::{Key, KeyPath, Value, cbor};
 
+/// Sets the numbers of what the API moves apart from those that a mount derives.
+const MOVED: u64 = u64::MAX;
+
 /// A value before and after a write. `None` before: there was nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -426,6 +429,10 @@ impl Tx<'_> {
         }
         let mut attrs = found.entry.attrs();
         attrs.stamp = Some(found.stamp);
+        // Made of its new place and its birth, its number could be that of what it replaces: what
+        // one write made has one birth.
+        let birth = edit::times_of(&found.entry, found.stamp).crtime;
+        attrs.ino.get_or_insert_with(|| moved_number(path, birth));
         Ok(attrs)
     }
 
@@ -446,6 +453,17 @@ impl Tx<'_> {
             }),
         }
     }
+}
+
+/// The number of what is moved from a path: 63 bits, never 0 or 1.
+fn moved_number(path: &[Key], birth: Time) -> u64 {
+    let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(MOVED);
+    hash.update(&birth.secs.to_le_bytes());
+    hash.update(&birth.nanos.to_le_bytes());
+    for key in path {
+        hash.update(key.bytes());
+    }
+    (hash.digest() & (u64::MAX >> 1)).max(2)
 }
 
 /// Whether a key may stand in a parent: any key in a map, an index up to the length in a vector.

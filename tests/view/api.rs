@@ -2,7 +2,7 @@
 
 use konserve_fs::view::{FileKind, ROOT, ViewError};
 
-use super::harness::{CALLER, Side, v};
+use super::harness::{CALLER, Side, keys, v};
 
 #[test]
 fn an_api_write_around_an_open_file_leaves_it_alone() {
@@ -143,6 +143,31 @@ fn a_name_that_is_not_committed_goes_with_its_directory() {
     assert_eq!(s.names("d"), ["a"]);
     s.dissoc("d");
     assert!(s.names("").is_empty());
+}
+
+/// What one write made has one birth: a number made of that alone takes the one for the other.
+#[test]
+fn a_name_that_is_not_committed_goes_when_the_api_moves_a_sibling_over_its_directory() {
+    for (sibling, names) in [("nil", None), (r#"{"x" 2}"#, Some(["x"]))] {
+        let s = Side::new();
+        s.assoc("d", &format!(r#"{{"a" {{"x" 1}} "b" {sibling}}}"#));
+        let fh = s.create("d/a/new");
+        let (dir, new) = (s.ino("d/a"), s.ino("d/a/new"));
+        s.store.rename(&keys("d/b"), &keys("d/a"), false).unwrap();
+        let gone = s.view.getattr(dir, None);
+        assert!(gone.is_err() || gone.unwrap().nlink == 0, "{sibling}");
+        assert_eq!(s.view.getattr(new, Some(fh)).unwrap().nlink, 0, "{sibling}");
+        assert_ne!(s.ino("d/a"), dir);
+        s.write(fh, 0, "x");
+        assert_eq!(s.read_from(fh), "x", "what is open lives on");
+        s.close(fh);
+        if let Some(names) = names {
+            assert_eq!(s.names("d/a"), names);
+        }
+        assert_eq!(s.get("d"), Some(v(&format!(r#"{{"a" {sibling}}}"#))));
+        let number = s.ino("d/a");
+        assert_eq!(s.killed().ino("d/a"), number);
+    }
 }
 
 #[test]
