@@ -73,7 +73,7 @@ pub struct Tree {
     /// Held for reading while tables are made.
     step: RwLock<()>,
     /// Where the engine looks for files that it has not open, if that is not `dir`.
-    _mirror: Option<Mirror>,
+    mirror: Option<Mirror>,
 }
 
 /// What stands under an address.
@@ -121,7 +121,7 @@ impl Tree {
         let mirror = Mirror::of(dir)?;
         let limit = (mirror.tables > open_files).then_some(open_files);
         let mut tree = Self::start(Operation::Open, dir, mirror.dir(), limit)?;
-        tree._mirror = limit.map(|_| mirror);
+        tree.mirror = limit.map(|_| mirror);
         Ok(tree)
     }
 
@@ -150,7 +150,7 @@ impl Tree {
                 strategy,
                 batch: RwLock::default(),
                 step: RwLock::default(),
-                _mirror: None,
+                mirror: None,
             })
         })
     }
