@@ -43,7 +43,7 @@ fn the_space_of_deleted_small_blobs_comes_back() {
         put(&backend, &name(number), &blob(number));
     }
     assert!(space(dir.path()) >= u64::from(COUNT) * SIZE);
-    let kept = |number: &u32| number % 10 == 0;
+    let kept = |number: &u32| number.is_multiple_of(10);
     for number in (0..COUNT).filter(|number| !kept(number)) {
         backend
             .delete(&name(number), Precondition::Any, soon())
