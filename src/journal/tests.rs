@@ -153,12 +153,28 @@ fn small() -> Vec<(PathBuf, Vec<u8>)> {
 /// the prefix's length.
 fn check_reads(content: &[(PathBuf, Vec<u8>)], what: &str) -> Option<usize> {
     let dir = with_files(content);
+    let flaws = inspect(dir.path(), &STORE, Some(0)).unwrap().flaws;
+    let damaged = flaws.iter().any(|flaw| !flaw.harmless);
     match read_only(dir.path(), &STORE, 0) {
         Ok(found) => {
             assert_eq!(found, records(1..=found.len() as u64), "{what}");
+            assert!(
+                !damaged,
+                "{what}: a crash may leave it, and it opens: {flaws:?}"
+            );
+            // What was only cut may end between two records.
+            let cut = || {
+                let whole = small();
+                let mut files = content.iter().zip(&whole);
+                content.len() < whole.len() || files.any(|(is, was)| is.1.len() < was.1.len())
+            };
+            assert!(found.len() == 12 || !flaws.is_empty() || cut(), "{what}");
             Some(found.len())
         }
-        Err(JournalError::Damage { .. }) => None,
+        Err(JournalError::Damage { .. }) => {
+            assert!(damaged, "{what}: {flaws:?}");
+            None
+        }
         Err(other) => panic!("{what}: {other}"),
     }
 }
@@ -285,6 +301,35 @@ fn damage_names_the_file_and_the_place() {
         panic!("{error}")
     };
     assert_eq!((named, offset), (path, second));
+}
+
+#[test]
+fn a_look_calls_a_torn_end_none_of_what_was_durable() {
+    let mut content = small();
+    let end = content[1].1.len() - 16;
+    content[1].1.truncate(end - 8);
+    let dir = with_files(&content);
+    let flaws = inspect(dir.path(), &STORE, Some(0)).unwrap().flaws;
+    assert_eq!(flaws.len(), 1, "{flaws:?}");
+    assert!(flaws[0].harmless);
+    assert!(
+        flaws[0].reason.starts_with("the journal ends in ")
+            && flaws[0]
+                .reason
+                .ends_with(" bytes of an unfinished record, which the next mount drops"),
+        "{flaws:?}"
+    );
+    // The same once the record was synced.
+    let note = fs::read({
+        let (journal, _) = open(dir.path(), 0);
+        append(&journal, 12..=12);
+        journal.sync().unwrap();
+        dir.path().join("synced")
+    });
+    content[2].1 = note.unwrap();
+    let dir = with_files(&content);
+    let flaws = inspect(dir.path(), &STORE, Some(0)).unwrap().flaws;
+    assert!(flaws.iter().any(|flaw| !flaw.harmless), "{flaws:?}");
 }
 
 #[test]
