@@ -55,6 +55,15 @@ pub(crate) fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives memory that is free within the heap back to the system, where the C library can.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes no pointer, and it may be made at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Gives the calling thread a table of file descriptors of its own, with `/dev/null` as standard
 /// input, output and error and nothing else. What others own is not to be used on this thread any
 /// more.

@@ -39,6 +39,8 @@ mod reopen;
 mod settled;
 #[path = "backends/storages.rs"]
 mod storages;
+#[path = "backends/tables.rs"]
+mod tables;
 
 /// Makes a test of each pair of a case and a storage, named `suite::CASE::STORAGE`.
 macro_rules! suite {

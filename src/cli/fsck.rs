@@ -54,14 +54,14 @@ impl Fsck {
                 let rate = self.rate.unwrap_or(GENTLE);
                 from_daemon(*daemon, rate, &mut told, out)?
             }
-            Way::Files(location) => self.of_files(&location, &mut told, out)?,
+            Way::Files(location, denied) => self.of_files(&location, denied, &mut told, out)?,
         };
         told.end(&name, &facts, out)
     }
 
     fn repaired(&self, place: &Place, out: &mut Output) -> Result<(), CliError> {
-        let location = match way(place)? {
-            Way::Files(location) => location,
+        let (location, denied) = match way(place)? {
+            Way::Files(location, denied) => (location, denied),
             Way::Daemon(daemon) => {
                 return Err(CliError::InUse {
                     what: place.to_string(),
@@ -72,7 +72,10 @@ impl Fsck {
                 });
             }
         };
-        let done = repair(&location, self.quarantine.as_deref())?;
+        let done = match (repair(&location, self.quarantine.as_deref()), denied) {
+            (Err(StoreError::InUse { .. }), Some(denied)) => return Err(denied),
+            (done, _) => done?,
+        };
         let mut told = Told::default();
         for cut in done.cuts {
             told.print("taken out", &Problem::from(cut), out)?;
@@ -93,6 +96,7 @@ impl Fsck {
     fn of_files(
         &self,
         location: &Location,
+        denied: Option<CliError>,
         told: &mut Told,
         out: &mut Output,
     ) -> Result<Facts, CliError> {
@@ -101,7 +105,11 @@ impl Fsck {
             let mut tell = |problem| told.problem(&problem, out).is_ok();
             match check(location, &mut Scrub::new(self.rate, &mut tell, &|| true)) {
                 Ok(report) => return Ok(Facts::from(report)),
-                Err(StoreError::InUse { .. }) if Instant::now() < give_up => thread::sleep(POLL),
+                Err(error @ StoreError::InUse { .. }) => match denied {
+                    Some(denied) => return Err(denied),
+                    None if Instant::now() < give_up => thread::sleep(POLL),
+                    None => return Err(error.into()),
+                },
                 Err(error) => return Err(error.into()),
             }
         }
@@ -111,7 +119,8 @@ impl Fsck {
 /// How to get at a store.
 enum Way {
     Daemon(Box<Remote>),
-    Files(Location),
+    /// Not through the daemon, which may be alive and let only others ask it: why.
+    Files(Location, Option<CliError>),
 }
 
 fn way(place: &Place) -> Result<Way, CliError> {
@@ -123,8 +132,15 @@ fn way(place: &Place) -> Result<Way, CliError> {
             (daemon, _) => return Ok(Way::Daemon(Box::new(daemon?))),
         },
     };
-    let daemon = Remote::of_location(&location)?.or_else(|| Remote::search(&location));
-    Ok(daemon.map_or(Way::Files(location), |daemon| Way::Daemon(Box::new(daemon))))
+    let (daemon, denied) = match Remote::of_location(&location) {
+        // Perhaps it was killed and has left its socket: then the lock is free.
+        Err(denied @ CliError::Denied { .. }) => (None, Some(denied)),
+        found => (found?, None),
+    };
+    Ok(match daemon.or_else(|| Remote::search(&location)) {
+        Some(daemon) => Way::Daemon(Box::new(daemon)),
+        None => Way::Files(location, denied),
+    })
 }
 
 fn from_daemon(

@@ -39,8 +39,9 @@ pub struct Inspection {
 const HALF_WRITTEN: Duration = Duration::from_millis(100);
 
 /// Looks at every file of the journal in `dir`, changing nothing. With `folded`, the last record
-/// that is needed no more, the journal must be one that can be opened; without, it may be in use:
-/// each file is judged for itself, and what is wrong counts only if it stays so.
+/// that is needed no more, the journal must be one that can be opened, and what opening it would
+/// drop is harmless; without, it may be in use: each file is judged for itself, and what is wrong
+/// counts only if it stays so.
 ///
 /// # Errors
 /// A failure of the system. Damage is a flaw.
@@ -60,6 +61,13 @@ fn look(dir: &Path, store: &Uuid, folded: Option<u64>) -> Result<Inspection> {
     let key = Key::new(store);
     let mut inspection = Inspection::default();
     strays(dir, &key, &mut inspection.flaws)?;
+    let recovered = folded.map(|folded| recover(dir, &key, store, folded));
+    // What stands after the last record that would be recovered, if nothing is missing of what was
+    // durable, is what a crash may leave.
+    let dropped_after = match &recovered {
+        Some(Ok(recovered)) => Some(recovered.last()),
+        _ => None,
+    };
     for (first, path) in list(dir)? {
         let segment = match read_segment(path.clone(), first, &key, store) {
             Ok(segment) => segment,
@@ -77,15 +85,13 @@ fn look(dir: &Path, store: &Uuid, folded: Option<u64>) -> Result<Inspection> {
         };
         inspection.bytes += segment.content.len() as u64;
         inspection.records += segment.frames.len() as u64;
-        judge(&segment, folded.unwrap_or(0), &mut inspection.flaws);
+        let folded = folded.unwrap_or(0);
+        judge(&segment, folded, dropped_after, &mut inspection.flaws);
     }
-    let Some(folded) = folded else {
-        return Ok(inspection);
-    };
-    match recover(dir, &key, store, folded) {
-        Ok(_) => {}
-        Err(error @ JournalError::Io { .. }) => return Err(error),
-        Err(error) if inspection.flaws.iter().all(|flaw| flaw.harmless) => {
+    match recovered {
+        None | Some(Ok(_)) => {}
+        Some(Err(error @ JournalError::Io { .. })) => return Err(error),
+        Some(Err(error)) if inspection.flaws.iter().all(|flaw| flaw.harmless) => {
             let (path, offset) = match &error {
                 JournalError::Damage { path, offset, .. } => (path.clone(), *offset),
                 _ => (dir.to_owned(), 0),
@@ -94,7 +100,7 @@ fn look(dir: &Path, store: &Uuid, folded: Option<u64>) -> Result<Inspection> {
                 .flaws
                 .push(flaw(path, offset, bare(&error), false));
         }
-        Err(_) => {}
+        Some(Err(_)) => {}
     }
     Ok(inspection)
 }
@@ -168,15 +174,20 @@ fn entry_name(path: &Path) -> std::ffi::OsString {
     path.file_name().unwrap_or_default().to_owned()
 }
 
-/// Finds what is wrong within one segment.
-fn judge(segment: &Found, folded: u64, flaws: &mut Vec<JournalFlaw>) {
+/// Finds what is wrong within one segment. What stands after the record `dropped_after` is what a
+/// crash has left, which the next opening drops.
+fn judge(segment: &Found, folded: u64, dropped_after: Option<u64>, flaws: &mut Vec<JournalFlaw>) {
     let last = segment.frames.last();
+    let dropped = |seq: u64| dropped_after.is_some_and(|last| seq > last);
     // What holds nothing was left by a crash while it was made.
     let empty = segment.content.iter().all(|byte| *byte == 0);
     if segment.header != Header::Valid(segment.first) && !empty {
         let reason = "the segment's header is not valid";
-        // Without a whole record nobody knows what was in it.
-        let needed = last.is_none_or(|frame| frame.seq > folded);
+        // Without a whole record nobody knows what was in it, unless all that was durable is known.
+        let needed = match last {
+            Some(frame) => frame.seq > folded,
+            None => !dropped(segment.first),
+        };
         flaws.push(flaw(segment.path.clone(), 0, reason, !needed));
     }
     for (expected, offset) in &segment.breaks {
@@ -184,25 +195,38 @@ fn judge(segment: &Found, folded: u64, flaws: &mut Vec<JournalFlaw>) {
             .frames
             .iter()
             .find(|frame| frame.offset as u64 > *offset);
-        if let Some(after) = after {
-            let reason = if after.seq > expected + 1 {
-                format!("records {expected} to {} are damaged", after.seq - 1)
-            } else {
-                format!("record {expected} is damaged")
-            };
-            let harmless = after.seq <= folded + 1;
-            flaws.push(flaw(segment.path.clone(), *offset, reason, harmless));
-        }
+        let Some(after) = after else { continue };
+        let (reason, harmless) = if dropped(*expected) {
+            let last = expected - 1;
+            let reason = format!(
+                "record {expected} was not finished before a crash; the next opening drops it and \
+                 what follows it: nothing after record {last} was durable"
+            );
+            (reason, true)
+        } else if after.seq > expected + 1 {
+            let reason = format!("records {expected} to {} are damaged", after.seq - 1);
+            (reason, after.seq <= folded + 1)
+        } else {
+            let reason = format!("record {expected} is damaged");
+            (reason, after.seq <= folded + 1)
+        };
+        flaws.push(flaw(segment.path.clone(), *offset, reason, harmless));
     }
     let start = usize::try_from(FRAMES_AT).unwrap_or(usize::MAX);
     let end = last.map_or(start, |frame| frame.offset + frame_length(frame.payload));
     let next = last.map_or(segment.first, |frame| frame.seq.saturating_add(1));
     let rest = segment.content.get(end..).unwrap_or_default();
-    if rest.iter().any(|byte| *byte != 0) {
-        let reason = format!(
-            "what stands after record {} is none: torn by a crash while it was written, or damaged",
-            next - 1
-        );
-        flaws.push(flaw(segment.path.clone(), end as u64, reason, false));
+    if let Some(length) = rest.iter().rposition(|byte| *byte != 0) {
+        let harmless = dropped(next);
+        let reason = if harmless {
+            format!(
+                "the journal ends in {} bytes of an unfinished record, which the next mount drops",
+                length + 1
+            )
+        } else {
+            let last = next - 1;
+            format!("what stands after record {last} is none: it is damaged")
+        };
+        flaws.push(flaw(segment.path.clone(), end as u64, reason, harmless));
     }
 }

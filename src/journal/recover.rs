@@ -29,6 +29,11 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// The last record that is kept, or that is folded.
+    pub fn last(&self) -> u64 {
+        self.records.last().map_or(self.folded, |record| record.seq)
+    }
+
     /// Keeps no record after `last`.
     pub fn cut_after(&mut self, last: u64) {
         for segment in &mut self.segments {

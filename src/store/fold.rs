@@ -183,6 +183,10 @@ impl Store {
         let mut state = self.inner.folding.lock();
         match &done {
             Ok(()) => {
+                // What took much memory on its way into pages takes none any more.
+                if taken >= ENOUGH / 2 {
+                    crate::sys::trim_heap();
+                }
                 state.failure = None;
                 state.records -= std::mem::take(&mut state.begun);
             }

@@ -59,7 +59,7 @@ pub struct Chunked {
 }
 
 /// Bytes per chunk of a long content.
-pub const CHUNK: usize = 64 * 1024;
+pub const CHUNK: usize = 32 * 1024;
 
 /// Where a page is. While it lives the page is not freed (see [`live`]).
 #[derive(Debug, PartialEq, Eq)]

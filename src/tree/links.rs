@@ -11,6 +11,7 @@
 //! file goes with its last name, and so that a directory of a document without such names is moved
 //! or removed without looking into it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::edit::{self, Found, stamp_of};
@@ -75,6 +76,12 @@ fn counted(entry: &Entry) -> u64 {
     }
 }
 
+/// A directory of counts.
+pub fn counts(of: &BTreeMap<Key, u64>) -> Entry {
+    let items = of.iter().map(|(key, n)| (key.clone(), count(*n)));
+    Entry::plain(Node::Map(Map::from_sorted(items.collect())))
+}
+
 /// A version of the hidden document.
 #[derive(Clone, Copy, Debug)]
 pub struct Links<'a> {
@@ -110,14 +117,7 @@ impl<'a> Links<'a> {
 
     /// The documents that hold names of a file, with how many.
     pub fn holders(&self, id: u64) -> Result<Vec<(Key, u64)>, TreeError> {
-        let mut found = Vec::new();
-        if let Some(Node::Map(map)) = self.find(&holders(id))?.map(|entry| entry.node) {
-            map.for_each(self.pager, &mut |key, entry| {
-                found.push((key.clone(), counted(entry)));
-                Ok(())
-            })?;
-        }
-        Ok(found)
+        self.counts(&holders(id))
     }
 
     /// How many names of linked files stand in a document.
@@ -126,6 +126,34 @@ impl<'a> Links<'a> {
             Some(Node::Map(map)) => Ok(map.get(doc, self.pager)?.as_ref().map_or(0, counted)),
             _ => Ok(0),
         }
+    }
+
+    /// The numbers of all linked files.
+    pub fn numbers(&self) -> Result<Vec<u64>, TreeError> {
+        let mut found = Vec::new();
+        if let Some(files) = self.root.and_then(Entry::children) {
+            files.for_each(self.pager, &mut |key, _| {
+                found.extend(key.as_index());
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// The documents that hold names of linked files, with how many.
+    pub fn names(&self) -> Result<Vec<(Key, u64)>, TreeError> {
+        self.counts(&names())
+    }
+
+    fn counts(&self, path: &[Key]) -> Result<Vec<(Key, u64)>, TreeError> {
+        let mut found = Vec::new();
+        if let Some(Node::Map(map)) = self.find(path)?.map(|entry| entry.node) {
+            map.for_each(self.pager, &mut |key, entry| {
+                found.push((key.clone(), counted(entry)));
+                Ok(())
+            })?;
+        }
+        Ok(found)
     }
 
     /// Whether the document is there.
@@ -149,14 +177,19 @@ pub fn dangling(id: u64) -> TreeError {
 
 /// Every name of a linked file in an entry, as often as it stands there.
 pub fn each(entry: &Entry, pager: &Pager, f: &mut dyn FnMut(u64)) -> Result<(), TreeError> {
-    match &entry.node {
-        Node::Ref(id) => {
-            f(*id);
-            Ok(())
+    // Documents may nest deeper than a stack bears.
+    let mut todo = vec![entry.clone()];
+    while let Some(entry) = todo.pop() {
+        match &entry.node {
+            Node::Ref(id) => f(*id),
+            Node::Map(map) | Node::Vector(map) => map.for_each(pager, &mut |_, child| {
+                if child.is_dir() || matches!(child.node, Node::Ref(_)) {
+                    todo.push(child.clone());
+                }
+                Ok(())
+            })?,
+            _ => {}
         }
-        Node::Map(map) | Node::Vector(map) => {
-            map.for_each(pager, &mut |_, child| each(child, pager, f))
-        }
-        _ => Ok(()),
     }
+    Ok(())
 }

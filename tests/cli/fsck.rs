@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use konserve_fs::backend::embedded::{Access, Embedded};
 use konserve_fs::backend::{Backend, Deadline, Precondition};
+use konserve_fs::store::{ConnectOptions, Location, Store};
+use konserve_fs::value::{Key, Value};
 
 use super::harness::Bench;
 
@@ -84,6 +86,71 @@ fn a_file_that_the_engine_cannot_open_is_named() {
     assert!(ended.out.starts_with("engine/log/"), "{ended:?}");
     assert!(ended.out.contains(" is damaged"), "{ended:?}");
     ended.fails(6);
+}
+
+/// The records of the store's journal that were never folded: its only file, and where they end.
+fn unfolded(b: &Bench) -> (PathBuf, usize) {
+    let files = fs::read_dir(b.path("s/journal")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    let file = files.find(|path| path.extension().is_some()).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (file, end)
+}
+
+/// A store as a process that was killed leaves it: `first` is durable, `second` is not yet.
+fn crashed() -> Bench {
+    let b = Bench::new();
+    let location = Location::Embedded(b.path("s"));
+    let store = Store::connect(&location, &ConnectOptions::default()).unwrap();
+    store.assoc(&Key::text("first"), &Value::Int(1)).unwrap();
+    let unsynced = store.unsynced();
+    unsynced
+        .assoc(&Key::text("second"), &Value::Int(2))
+        .unwrap();
+    drop((unsynced, store));
+    b
+}
+
+#[test]
+fn what_a_kill_leaves_is_no_damage() {
+    let b = crashed();
+    let out = b.kfs(["fsck", "s"]).ok();
+    assert!(
+        out.ends_with("no damage") && !out.contains(" odd: "),
+        "{out}"
+    );
+    assert_eq!(b.get("second"), "2");
+}
+
+#[test]
+fn a_torn_end_of_the_journal_is_a_note_and_damage_before_it_is_not() {
+    let b = crashed();
+    let (file, end) = unfolded(&b);
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..end - 3]).unwrap();
+    let out = b.kfs(["fsck", "s"]).ok();
+    assert!(
+        out.contains(" odd: at byte ")
+            && out.contains(" bytes of an unfinished record, which the next mount drops\n")
+            && out.ends_with("no damage"),
+        "{out}"
+    );
+    let facts = b.kfs(["fsck", "s", "--json"]).ok();
+    let facts: serde_json::Value = serde_json::from_str(facts.lines().last().unwrap()).unwrap();
+    assert_eq!((&facts["damaged"], &facts["odd"]), (&0.into(), &1.into()));
+    // In the first record, which was synced.
+    let mut bad = whole.clone();
+    bad[64 + 40] ^= 1;
+    fs::write(&file, &bad[..end - 3]).unwrap();
+    b.kfs(["fsck", "s"]).fails(6);
+    fs::write(&file, &whole[..end - 3]).unwrap();
+    assert_eq!(b.get("first"), "1");
+    b.kfs(["get", "s", "second"]).fails(3);
+    b.put("third", "3");
+    assert_eq!((b.get("first"), b.get("third")), ("1".into(), "3".into()));
+    let out = b.kfs(["fsck", "s"]).ok();
+    assert!(!out.contains(" odd: "), "who writes drops it: {out}");
 }
 
 #[test]

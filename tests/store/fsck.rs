@@ -7,7 +7,8 @@ use konserve_fs::backend::{Deadline, Precondition};
 use konserve_fs::store::{
     ConnectOptions, CreateOptions, Finding, Location, Report, Store, Watcher, check, repair,
 };
-use konserve_fs::value::{Key, Value, edn};
+use konserve_fs::tree::{Entry, Time, links};
+use konserve_fs::value::{Key, KeyPath, Value, edn};
 
 /// What a check tells of.
 #[derive(Default)]
@@ -396,4 +397,116 @@ fn new_page_of(store: &Store, text: &Value) -> Vec<u8> {
     let mut key = vec![b'p'];
     key.extend(store.pager().address(text.as_bytes()));
     key
+}
+
+/// Gives the file at `from` further names.
+fn link(store: &Store, from: &str, names: &[&str]) {
+    for to in names {
+        store
+            .transact(|tx| {
+                let attrs = tx.find(&path(from))?.unwrap().entry.attrs();
+                tx.link(&path(from), path(to).into(), attrs, 7, Time::now())
+            })
+            .unwrap();
+    }
+}
+
+/// A store with a file of four names, two of them in one directory, and one without a fold since.
+fn linked(dir: &tempfile::TempDir) -> Store {
+    let s = store(dir);
+    s.assoc(&Key::text("a"), &v("\"file\"")).unwrap();
+    s.assoc(&Key::text("d"), &v("{}")).unwrap();
+    s.assoc(&Key::text("e"), &v("{\"x\" {}}")).unwrap();
+    link(&s, "[\"a\"]", &["[\"d\" \"b\"]", "[\"d\" \"c\"]"]);
+    s.settle().unwrap();
+    link(&s, "[\"a\"]", &["[\"e\" \"x\" \"y\"]"]);
+    s
+}
+
+/// Changes the hidden document of linked files behind the back of those who count.
+fn tamper(store: &Store, path: KeyPath, entry: Option<Entry>) {
+    let done = store.transact(|tx| match &entry {
+        Some(entry) => tx.put(path.clone(), entry.clone(), None),
+        None => tx.remove(path.clone(), None),
+    });
+    done.unwrap();
+}
+
+#[test]
+fn counted_names_of_linked_files_are_no_damage_folded_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = linked(&dir);
+    assert_eq!(checked(&s).1, []);
+    let (_, findings) = released(s);
+    assert_eq!(findings, []);
+    let location = Location::Embedded(dir.path().join("s"));
+    let s = Store::connect(&location, &ConnectOptions::default()).unwrap();
+    // The journal is ahead of the records.
+    link(&s, "[\"a\"]", &["[\"f\"]"]);
+    s.assoc(&Key::text("new"), &v("1")).unwrap();
+    link(&s, "[\"new\"]", &["[\"g\"]"]);
+    drop(s);
+    let mut told = Told::default();
+    let report = check(&location, &mut told).unwrap();
+    assert!(report.journal > 0);
+    assert_eq!(told.findings, []);
+}
+
+#[test]
+fn wrong_counts_of_names_are_found_and_set_right() {
+    let d = Key::text("d");
+    let at = |place: KeyPath| KeyPath::from([place.to_vec(), vec![d.clone()]].concat());
+    let (holders, names) = (at(links::holders(7)), at(links::names()));
+    for (place, entry) in [
+        (&holders, Some(links::count(1))),
+        (&holders, None),
+        (&names, Some(links::count(3))),
+        (&names, None),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let s = linked(&dir);
+        tamper(&s, place.clone(), entry);
+        s.settle().unwrap();
+        let (report, findings) = checked(&s);
+        assert_eq!(report.damaged, 1, "{findings:?}");
+        assert!(
+            findings[0].reason.contains("and there are 2"),
+            "{findings:?}"
+        );
+        let (s, cuts, _) = repaired(s);
+        assert_eq!(cuts.len(), 1);
+        assert_eq!(checked(&s).1, []);
+        // Exact, the file goes with its last name and not before.
+        for name in ["[\"a\"]", "[\"d\" \"b\"]", "[\"e\"]"] {
+            assert!(s.dissoc_in(&path(name)).unwrap());
+            assert_eq!(
+                s.get_in(&path("[\"d\" \"c\"]")).unwrap(),
+                Some(v("\"file\""))
+            );
+        }
+        assert!(s.dissoc_in(&path("[\"d\" \"c\"]")).unwrap());
+        assert!(s.linked(7).unwrap().is_none());
+        assert_eq!(released(s).1, []);
+    }
+}
+
+#[test]
+fn a_name_without_a_file_and_a_file_without_a_name_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = linked(&dir);
+    let known = s.linked(7).unwrap().unwrap();
+    tamper(&s, links::place(9), Some(links::empty()));
+    tamper(&s, links::file(9), Some(known.entry));
+    s.settle().unwrap();
+    let (report, findings) = checked(&s);
+    assert_eq!((report.damaged, report.odd), (0, 1), "{findings:?}");
+    assert_eq!(findings[0].what, "the linked file 9");
+    assert_eq!(findings[0].reason, "no name leads to it");
+    tamper(&s, links::place(7), None);
+    s.settle().unwrap();
+    let (report, findings) = checked(&s);
+    assert_eq!((report.damaged, report.odd), (1, 1), "{findings:?}");
+    let dangling = findings.iter().find(|finding| !finding.harmless).unwrap();
+    assert_eq!(dangling.what, "the linked file 7");
+    assert_eq!(dangling.reason, "there is no such file");
 }

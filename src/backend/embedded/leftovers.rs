@@ -13,7 +13,7 @@ use lsm_tree::{AbstractTree, AnyTree};
 use tracing::debug;
 
 /// The engine's directory of numbered files.
-const TABLES: &str = "tables";
+pub const TABLES: &str = "tables";
 
 /// The files that there were before a step.
 pub struct Before {

@@ -20,6 +20,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::backend::{BackendError, Operation, Result};
 
+/// The file that names the manifest that counts.
+pub const CURRENT: &str = "current";
+
 /// What a manifest says: the files that belong to the tree, by number, with the XXH3 of each.
 ///
 /// ```text
@@ -37,8 +40,12 @@ pub struct Manifest {
 
 /// Reads the manifest that counts.
 pub fn read_current(dir: &Path) -> Result<Manifest> {
-    let path = verify(dir)?;
-    parse_manifest(&path).map_err(|error| damage(&path, &error.to_string()))
+    parse(&verify(dir)?)
+}
+
+/// Reads the one at `path`, which has been verified.
+pub fn parse(path: &Path) -> Result<Manifest> {
+    parse_manifest(path).map_err(|error| damage(path, &error.to_string()))
 }
 
 /// Reads the one at `path`, whatever `current` says.
@@ -82,9 +89,9 @@ fn take<const N: usize>(from: &mut impl Read) -> std::io::Result<[u8; N]> {
 
 /// Refuses the tree in `dir` unless its manifest is there and whole. Gives where it is.
 pub fn verify(dir: &Path) -> Result<PathBuf> {
-    let current = dir.join("current");
+    let current = dir.join(CURRENT);
     let content = read(&current)?;
-    let Some((number, checksum)) = parse(&content) else {
+    let Some((number, checksum)) = parse_current(&content) else {
         return Err(damage(&current, "it is not a manifest's name and checksum"));
     };
     let manifest = dir.join(format!("v{number}"));
@@ -94,7 +101,7 @@ pub fn verify(dir: &Path) -> Result<PathBuf> {
     Ok(manifest)
 }
 
-fn parse(content: &[u8]) -> Option<(u64, u128)> {
+fn parse_current(content: &[u8]) -> Option<(u64, u128)> {
     let (number, rest) = content.split_first_chunk()?;
     let (checksum, rest) = rest.split_first_chunk()?;
     (rest == [0]).then(|| (u64::from_le_bytes(*number), u128::from_le_bytes(*checksum)))

@@ -55,6 +55,7 @@ mod check;
 mod failure;
 mod leftovers;
 mod manifest;
+mod mirror;
 mod ops;
 mod pack;
 mod record;
@@ -198,7 +199,7 @@ impl Embedded {
         }
         let engine = dir.join(ENGINE_DIR);
         let id = identity::read(&engine, KIND)?;
-        let tree = Tree::open(&engine.join(TREE_DIR))?;
+        let tree = Tree::open(&engine.join(TREE_DIR), access)?;
         Self::start(dir, id, tree, access, lock)
     }
 

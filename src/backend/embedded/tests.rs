@@ -92,3 +92,27 @@ fn a_full_disk_leaves_what_is_there() {
     assert_eq!(blob(b"a"), [1; 50_000]);
     assert_eq!(blob(b"b"), [2; 40_000]);
 }
+
+#[test]
+fn a_reader_opens_tables_again_and_removes_nothing() {
+    let (dir, storage) = storage();
+    for number in 0..3_u8 {
+        put(&storage, &[number], &[number; 100]).unwrap();
+        storage.checkpoint().unwrap();
+    }
+    drop(storage);
+    let tree = dir.path().join(ENGINE_DIR).join(TREE_DIR);
+    for stray in ["tables/999999", "v999999"] {
+        fs::write(tree.join(stray), "of no use").unwrap();
+    }
+    // As many as are there, and fewer.
+    for open_files in [100, 1] {
+        let reader = Tree::open_to_read(&tree, open_files).unwrap();
+        for number in 0..3_u8 {
+            let found = reader.get(Operation::Get, &[number]).unwrap();
+            assert_eq!(found, Some(tree::Stored::Whole(vec![number; 100])));
+        }
+    }
+    assert!(tree.join("tables/999999").exists());
+    assert!(tree.join("v999999").exists());
+}

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,20 +25,24 @@ use lsm_tree::{
     SequenceNumberCounter,
 };
 use parking_lot::RwLock;
+use tracing::debug;
 
 use super::failure::guarded;
 use super::leftovers::Before;
-use super::manifest;
+use super::manifest::{self, CURRENT};
+use super::mirror::Mirror;
 use super::pack::{POINTER, Pack, Pointer};
 use super::record::Write;
-use crate::backend::{BackendError, Deadline, MAX_ADDRESS, Operation, Result, end_of_prefix};
+use crate::backend::{
+    Access, BackendError, Deadline, MAX_ADDRESS, Operation, Result, end_of_prefix,
+};
 
 const MIB: u64 = 1024 * 1024;
 
 /// Blocks kept in memory.
 const CACHE: u64 = 8 * MIB;
 
-/// Table files kept open.
+/// Table files kept open, but for those that are read just then.
 const OPEN_FILES: usize = 128;
 
 /// The size of a table below the first level.
@@ -51,7 +56,9 @@ const MARK: [u8; MAX_ADDRESS + 1] = [0xFF; MAX_ADDRESS + 1];
 const WHOLE: u8 = 0;
 const POINTS: u8 = 1;
 
-/// Reads see everything that has been written.
+/// Reads see everything that has been written. So no earlier version of the tree is ever asked for:
+/// its tables can go as soon as the next one is durable, which is after the step that makes it. With
+/// a lower bound the engine would keep them until a later step, which may never come.
 const NOW: SeqNo = SeqNo::MAX;
 
 /// An open tree. Writes must come one at a time; everything else may be called from any thread.
@@ -65,6 +72,8 @@ pub struct Tree {
     batch: RwLock<()>,
     /// Held for reading while tables are made.
     step: RwLock<()>,
+    /// Where the engine looks for files that it has not open, if that is not `dir`.
+    mirror: Option<Mirror>,
 }
 
 /// What stands under an address.
@@ -87,18 +96,46 @@ impl fmt::Debug for Tree {
 impl Tree {
     /// Makes an empty tree in `dir`.
     pub fn create(dir: &Path) -> Result<Self> {
-        Self::start(Operation::Create, dir)
+        let tree = Self::start(Operation::Create, dir, dir, Some(OPEN_FILES))?;
+        tree.let_others_read();
+        Ok(tree)
     }
 
     /// Opens the tree in `dir`, after checking what the engine does not check itself.
-    pub fn open(dir: &Path) -> Result<Self> {
-        manifest::verify(dir)?;
-        Self::start(Operation::Open, dir)
+    pub fn open(dir: &Path, access: Access) -> Result<Self> {
+        match access {
+            Access::Read => Self::open_to_read(dir, OPEN_FILES),
+            Access::ReadWrite => {
+                manifest::verify(dir)?;
+                let tree = Self::start(Operation::Open, dir, dir, Some(OPEN_FILES))?;
+                // Killed at the wrong moment, an earlier process may not have come to it.
+                tree.let_others_read();
+                Ok(tree)
+            }
+        }
     }
 
-    fn start(operation: Operation, dir: &Path) -> Result<Self> {
+    /// Opens the tree in `dir` without changing anything there. Up to `open_files` tables are all
+    /// kept open, so that nothing is left in the file system by a reader that is killed.
+    pub fn open_to_read(dir: &Path, open_files: usize) -> Result<Self> {
+        let mirror = Mirror::of(dir)?;
+        let limit = (mirror.tables > open_files).then_some(open_files);
+        let mut tree = Self::start(Operation::Open, dir, mirror.dir(), limit)?;
+        tree.mirror = limit.map(|_| mirror);
+        Ok(tree)
+    }
+
+    /// Starts the engine on the files in `place`, which are those of `dir`. It keeps no more than
+    /// `open_files` tables open, or all.
+    fn start(
+        operation: Operation,
+        dir: &Path,
+        place: &Path,
+        open_files: Option<usize>,
+    ) -> Result<Self> {
         let (next, visible) = <(SequenceNumberCounter, SequenceNumberCounter)>::default();
-        let config = config(dir, next.clone(), visible.clone());
+        let open_files = open_files.map(|limit| Arc::new(DescriptorTable::new(limit)));
+        let config = config(place, next.clone(), visible.clone()).use_descriptor_table(open_files);
         guarded(operation, dir.as_os_str().as_encoded_bytes(), || {
             let tree = config.open()?;
             let first = tree.get_highest_seqno().map_or(0, |seqno| seqno + 1);
@@ -113,6 +150,7 @@ impl Tree {
                 strategy,
                 batch: RwLock::default(),
                 step: RwLock::default(),
+                mirror: None,
             })
         })
     }
@@ -260,7 +298,7 @@ impl Tree {
     pub fn flush(&self) -> Result<()> {
         self.step(|| {
             let lock = self.tree.get_flush_lock();
-            self.tree.flush(&lock, self.visible.get())?;
+            self.tree.flush(&lock, NOW)?;
             Ok(())
         })
     }
@@ -269,8 +307,7 @@ impl Tree {
     pub fn compact(&self) -> Result<bool> {
         self.step(|| {
             let before = self.tree.current_version().id();
-            self.tree
-                .compact(Arc::clone(&self.strategy) as _, self.visible.get())?;
+            self.tree.compact(Arc::clone(&self.strategy) as _, NOW)?;
             Ok(self.tree.current_version().id() != before)
         })
     }
@@ -285,7 +322,7 @@ impl Tree {
 
     /// Merges all tables, so that nothing is left of what was deleted.
     pub fn compact_all(&self) -> Result<()> {
-        self.step(|| self.tree.major_compact(TABLE, self.visible.get()))
+        self.step(|| self.tree.major_compact(TABLE, NOW))
     }
 
     /// Does something that makes tables, and removes what is left of it if it fails.
@@ -293,6 +330,7 @@ impl Tree {
         let under_way = self.step.read();
         let before = Before::look(&self.dir);
         let outcome = guarded(Operation::Sync, b"", step);
+        self.let_others_read();
         drop(under_way);
         if outcome.is_err() {
             let _no_other_step = self.step.write();
@@ -302,6 +340,24 @@ impl Tree {
             }));
         }
         outcome
+    }
+
+    /// Gives the file that names the manifest the manifest's permissions. The engine makes the one
+    /// as any file, but the other for its owner alone, so that nobody else could read the store.
+    fn let_others_read(&self) {
+        let adapt = || -> std::io::Result<()> {
+            let manifest = format!("v{}", self.tree.current_version().id());
+            let wanted = fs::metadata(self.dir.join(manifest))?.permissions();
+            let current = self.dir.join(CURRENT);
+            if fs::metadata(&current)?.permissions() != wanted {
+                fs::set_permissions(&current, wanted)?;
+            }
+            Ok(())
+        };
+        let adapted = guarded(Operation::Sync, b"", || Ok(adapt()?));
+        if let Err(error) = adapted {
+            debug!("others may not be able to read the store: {error}");
+        }
     }
 
     /// The memtables that wait to be flushed, and the tables not yet merged, each of which a read
@@ -352,7 +408,6 @@ fn config(dir: &Path, next: SequenceNumberCounter, visible: SequenceNumberCounte
     let bloom = |policy| FilterPolicyEntry::Bloom(policy);
     Config::new(dir, next, visible)
         .use_cache(Arc::new(Cache::with_capacity_bytes(CACHE)))
-        .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES))))
         // Blobs come compressed, or are not worth it.
         .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
         .index_block_compression_policy(CompressionPolicy::all(CompressionType::None))

@@ -77,7 +77,7 @@ impl Check<'_> {
             let Op::Put { path, entry, .. } = op else {
                 continue;
             };
-            let flaws = documents.entry(entry, path, self)?;
+            let flaws = documents.entry_of_journal(entry, path, self)?;
             for flaw in flaws.into_iter().filter(|_| !subject.live) {
                 let mut finding = of_page(flaw, None, &subject.pager);
                 finding.what = format!("{}, of {what}", finding.what);

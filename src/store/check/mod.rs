@@ -7,6 +7,7 @@
 //! what is wrong counts only if the record is still the same afterwards.
 
 mod journal;
+mod names;
 mod records;
 mod repair;
 

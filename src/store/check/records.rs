@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::names::Names;
 use super::{Check, Ended, Finding, Subject, key_of, reason, record_name};
 use crate::backend::{Backend, BackendError, Deadline};
 use crate::store::header::{HEADER, Header};
@@ -30,6 +31,8 @@ pub(super) struct Documents<'a> {
     bad: HashSet<String>,
     /// Linked files, each with a path that leads to it.
     links: BTreeMap<u64, KeyPath>,
+    /// The names of linked files, if there may be any and all can be read.
+    names: Option<Names>,
     /// The addresses of all pages before the walk.
     pages: Vec<[u8; 32]>,
     /// Documents that are directories.
@@ -82,6 +85,7 @@ impl<'a> Documents<'a> {
             walk: Walk::new(&subject.pager, Reading::All),
             bad: HashSet::new(),
             links: BTreeMap::new(),
+            names: may_have_links(subject).then(Names::default),
             pages: pages(&**subject.pager.backend())?,
             dirs: 0,
             hidden: BTreeMap::new(),
@@ -160,8 +164,14 @@ impl<'a> Documents<'a> {
             }
             if is_hidden(&key) {
                 self.hidden.insert(key, doc);
-            } else if doc.entry.is_dir() {
-                self.dirs += 1;
+                return Ok(());
+            }
+            self.dirs += u64::from(doc.entry.is_dir());
+            // The walk meets a page once, the names in it count wherever it stands.
+            if let Some(names) = &mut self.names
+                && names.add(&key, &doc.entry, &subject.pager).is_err()
+            {
+                self.names = None;
             }
             return Ok(());
         }
@@ -199,12 +209,26 @@ impl<'a> Documents<'a> {
         }
     }
 
+    /// Walks through an entry of the journal. The file that a name in it leads to may stand there, too.
+    pub fn entry_of_journal(
+        &mut self,
+        entry: &Entry,
+        path: &[Key],
+        check: &mut Check<'_>,
+    ) -> Result<Vec<Flaw>, Ended> {
+        let links = std::mem::take(&mut self.links);
+        let flaws = self.entry(entry, path, check);
+        self.links = links;
+        flaws
+    }
+
     /// What can only be said once everything was seen.
     pub fn finish(mut self, subject: &Subject, check: &mut Check<'_>) -> Result<(), Ended> {
         let quiet = self.folded.is_some() && folded(subject) == self.folded;
         if quiet && self.whole {
             self.counts(check);
             self.links(subject, check);
+            self.names(subject, check);
         }
         check.report.pages = self.walk.seen().len() as u64;
         let backend = subject.pager.backend();
@@ -237,6 +261,18 @@ impl<'a> Documents<'a> {
         }
     }
 
+    /// The hidden document counts the names of linked files. What of it does not read was told.
+    fn names(&self, subject: &Subject, check: &mut Check<'_>) {
+        let files = self.hidden.get(&links_key()).map(|doc| &doc.entry);
+        if let Some(names) = &self.names
+            && let Ok(findings) = names.compare(files, &self.links, &subject.pager)
+        {
+            for finding in findings {
+                check.found(finding);
+            }
+        }
+    }
+
     /// Names of files with several names must lead to one.
     fn links(&self, subject: &Subject, check: &mut Check<'_>) {
         let files = self.hidden.get(&links_key());
@@ -265,6 +301,13 @@ impl<'a> Documents<'a> {
             }
         }
     }
+}
+
+/// Whether there is the document of linked files, readable or not.
+fn may_have_links(subject: &Subject) -> bool {
+    let address = record::address(&links_key());
+    let found = subject.pager.backend().get(&address, deadline());
+    !matches!(found, Ok(None))
 }
 
 /// A page for messages.

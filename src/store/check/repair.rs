@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::names::Names;
 use super::records::of_page;
 use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
 use crate::backend::embedded::{self, Embedded};
@@ -85,17 +86,24 @@ pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, Store
     let aside = aside.map_or_else(|| dir.join(QUARANTINE).join(stamp()), Path::to_owned);
     make_dir(&aside)?;
     let mut cuts = Vec::new();
-    deep(|| all(location, dir, &aside, &mut cuts))?;
-    // Folds what the journal has: from here on the store is as any other.
-    Store::connect(location, &ConnectOptions::default())?.release()?;
-    let mut left = Collected::default();
-    let report = check(location, &mut left)?;
-    Ok(Repair {
-        cuts,
-        aside: Some(aside),
-        report,
-        left: left.0,
-    })
+    // What was wrong in the records may come again with the journal, which holds results: then they
+    // are gone through once more.
+    let mut again = true;
+    loop {
+        deep(|| all(location, dir, &aside, &mut cuts))?;
+        // Folds what the journal has: from here on the store is as any other.
+        Store::connect(location, &ConnectOptions::default())?.release()?;
+        let mut left = Collected::default();
+        let report = check(location, &mut left)?;
+        if report.damaged == 0 || !std::mem::take(&mut again) {
+            return Ok(Repair {
+                cuts,
+                aside: Some(aside),
+                report,
+                left: left.0,
+            });
+        }
+    }
 }
 
 /// A name for the quarantine: seconds since 1970.
@@ -268,19 +276,30 @@ impl Knife<'_> {
     fn records(&mut self) -> Result<(), StoreError> {
         let links = record::address(&links_key());
         let files = self.record(&links)?;
-        self.files = files.map(|doc| doc.entry.clone());
+        self.files = files.as_ref().map(|doc| doc.entry.clone());
         let mut dirs = 0;
+        let mut names = Names::default();
         let backend = Arc::clone(self.pager.backend());
         let root = record::address(&root_key());
         for address in addresses(&*backend)? {
             if address == links || address == root {
                 continue;
             }
-            if self.record(&address)?.is_some_and(|doc| doc.entry.is_dir()) {
-                dirs += 1;
+            let Some(doc) = self.record(&address)? else {
+                continue;
+            };
+            dirs += u64::from(doc.entry.is_dir());
+            if self.files.is_some()
+                && let Some(key) = key_of(&address).first()
+            {
+                let counted = names.add(key, &doc.entry, &self.pager);
+                counted.map_err(|error| StoreError::tree(key, error))?;
             }
         }
         self.root(&root, dirs)?;
+        if let Some(files) = files {
+            self.names(&names, &files)?;
+        }
         for address in std::mem::take(&mut self.bad) {
             keep(&*backend, &address, &self.aside)?;
             backend.delete(&address, Precondition::Any, deadline())?;
@@ -382,6 +401,21 @@ impl Knife<'_> {
             seq: self.header.folded,
         };
         self.put(&root_key(), doc).map(drop)
+    }
+
+    /// The hidden document of linked files, which counts their names.
+    fn names(&mut self, names: &Names, files: &Doc) -> Result<(), StoreError> {
+        let key = links_key();
+        let fail = |error| StoreError::tree(&key, error);
+        let Some(entry) = names.correct(&files.entry, &self.pager).map_err(fail)? else {
+            return Ok(());
+        };
+        keep(&**self.pager.backend(), &record::address(&key), &self.aside)?;
+        let what = "the counts of linked files";
+        let reason = "they were not those of the names, and are set right";
+        self.cuts.push(Finding::damage(&[], what, reason));
+        let doc = Doc { entry, ..*files };
+        self.put(&key, doc).map(drop)
     }
 
     /// Keeps of the journal what can be applied, up to the first record that cannot.

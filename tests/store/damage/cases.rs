@@ -139,8 +139,15 @@ fn frames(file: &Path, content: &[u8]) -> Vec<(usize, usize)> {
 impl Case {
     /// Whether the damage may look like something that was never finished being written.
     pub fn may_be_a_torn_end(&self) -> bool {
+        matches!(self, Self::FileCut { .. }) && self.is_in_a_journal()
+    }
+
+    /// Whether a file of a journal was damaged in place or cut.
+    pub fn is_in_a_journal(&self) -> bool {
         let file = match self {
-            Self::FileCut { file, .. } => file,
+            Self::FileCut { file, .. }
+            | Self::FileBit { file, .. }
+            | Self::FramesSwapped { file, .. } => file,
             _ => return false,
         };
         file.extension()
