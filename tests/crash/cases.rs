@@ -341,22 +341,39 @@ fn a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one() {
 
 #[test]
 fn recovery_does_not_ask_for_pages_that_were_freed() {
+    named_case("freeing", "kfs", |run, large| {
+        let path = [Key::text("large")];
+        run.step("put", Synced, |s| {
+            s.store.assoc_in(&path, large).unwrap();
+        });
+        run.step("replace", Later, |s| {
+            let store = s.store.unsynced();
+            store.assoc_in(&path, &Value::Int(1)).unwrap();
+        });
+        run.step("free", Synced, |s| {
+            konserve_fs::gc::reclaim(&s.store).unwrap();
+        });
+    });
+}
+
+#[test]
+fn files_that_the_log_needs_no_more_are_there() {
+    named_case("into files", "file", |run, large| {
+        run.step("put", Synced, |s| {
+            s.store.assoc_in(&[Key::text("large")], large).unwrap();
+        });
+        run.reopen(true);
+    });
+}
+
+/// A sequence that once went wrong, crashed at each change.
+fn named_case(name: &str, kind: &'static str, steps: impl FnOnce(&mut Run<'_>, &Value)) {
     let _alone = count_panics();
     let seed = seed();
     let mount = Mount::new(OWN * 100);
-    let mut run = Run::open(&mount, "kfs", bases()[0].clone());
-    let path = [Key::text("large")];
-    let large = Value::Bytes(Random::new(seed, 0).bytes(300_000));
-    run.step("put", Synced, |s| {
-        s.store.assoc_in(&path, &large).unwrap();
-    });
-    run.step("replace", Later, |s| {
-        let store = s.store.unsynced();
-        store.assoc_in(&path, &Value::Int(1)).unwrap();
-    });
-    run.step("free", Synced, |s| {
-        konserve_fs::gc::reclaim(&s.store).unwrap();
-    });
+    let base = BASES.iter().position(|base| base.1 == kind).unwrap();
+    let mut run = Run::open(&mount, kind, bases()[base].clone());
+    steps(&mut run, &Value::Bytes(Random::new(seed, 0).bytes(300_000)));
     let recorded = run.finish();
     let effort = Effort {
         ways: 12,
@@ -364,7 +381,7 @@ fn recovery_does_not_ask_for_pages_that_were_freed() {
         again: 100,
     };
     let mut random = Random::new(seed, 1);
-    let case = format!("KFS_SEED={seed} freeing:");
+    let case = format!("KFS_SEED={seed} {name}:");
     let mut checker = Checker::new();
     let report = crash(
         &recorded,

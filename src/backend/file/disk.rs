@@ -225,6 +225,8 @@ impl Round {
     fn touched(&mut self, root: &Path, place: &Place) {
         if !self.together {
             let blobs = root.join(BLOBS);
+            // Until both directories of a rename are synced it need not have happened.
+            self.dirs.insert(root.join(NEW));
             // Those above it may be new as well, if only to a round that failed.
             self.dirs.insert(place.dir(root));
             self.dirs.insert(blobs.join(&place.group));
