@@ -124,9 +124,11 @@ fn store(error: &StoreError) -> Exit {
     match error {
         StoreError::Missing { .. }
         | StoreError::NotAStore { .. }
-        | StoreError::NothingThere { .. } => Exit::NotFound,
+        | StoreError::NothingThere { .. }
+        | StoreError::NoSnapshot { .. } => Exit::NotFound,
         StoreError::BadLocation { .. } | StoreError::EmptyPath => Exit::Usage,
         StoreError::Exists { .. }
+        | StoreError::SnapshotExists { .. }
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }
         | StoreError::IntoItself { .. }

@@ -56,7 +56,7 @@ impl Store {
             if tx.ops.is_empty() {
                 return Ok(out);
             }
-            if self.inner.read_only {
+            if self.is_read_only() {
                 return Err(StoreError::ReadOnly);
             }
             key = tx.ops.first().and_then(|op| op.path().first()).cloned();
@@ -81,7 +81,7 @@ impl Store {
             .map(|(key, draft)| limits::record(key, draft.entry.as_ref()))
             .sum();
         let room = self.wait_for_room(weight)?;
-        let payload =
+        let mut payload =
             write_payload(tx.now, &tx.ops, &inner.pager).map_err(|e| self.in_tree(tx, e))?;
         loop {
             // What is in records only cannot change but by a fold, which raises the generation.
@@ -103,6 +103,11 @@ impl Store {
                 return Ok(false);
             }
             let seq = state.next_seq;
+            if let Some(last_step) = tx.numbered.take() {
+                last_step(tx, seq)?;
+                let written = write_payload(tx.now, &tx.ops, &inner.pager);
+                payload = written.map_err(|e| self.in_tree(tx, e))?;
+            }
             if let Some(journal) = &inner.journal {
                 journal.append(seq, &payload)?;
             }
