@@ -22,6 +22,8 @@ pub(super) struct Draft {
     pub entry: Option<Entry>,
     /// Whether a step changed it.
     pub changed: bool,
+    /// When the version that was read was written.
+    last_write: Option<Time>,
 }
 
 /// Reads and steps that become one record of the journal, or nothing.
@@ -81,9 +83,10 @@ impl<'a> Tx<'a> {
             Place::Occupied(o) => Ok(o.into_mut()),
             Place::Vacant(v) => {
                 let (seq, doc) = self.store.inner.docs.version(key)?;
-                let entry = doc.map(|d| d.entry.clone());
+                let entry = doc.as_ref().map(|d| d.entry.clone());
                 Ok(v.insert(Draft {
                     seq,
+                    last_write: doc.as_ref().map(|d| d.last_write),
                     absent: entry.is_none(),
                     entry,
                     changed: false,
@@ -163,6 +166,14 @@ impl<'a> Tx<'a> {
         let entry = folder.entry(entry).map_err(|e| StoreError::tree(&key, e))?;
         self.store.write_pages(folder.finish())?;
         Ok(entry)
+    }
+
+    /// When the document under a key was written before this transaction.
+    ///
+    /// # Errors
+    /// Damage, or a failure of the backend.
+    pub fn last_write(&mut self, key: &Key) -> Result<Option<Time>, StoreError> {
+        Ok(self.draft(key)?.last_write)
     }
 
     /// Commits only if `check` holds at that moment; else the transaction runs again. It runs with
