@@ -1,5 +1,6 @@
 //! The bytes of a file while it is open: what is committed, and what has been written over it.
 
+mod edits;
 mod share;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use crate::tree::{
 };
 use crate::value::Key;
 
+use edits::Edits;
 pub use share::Shared;
 
 /// Bytes of a chunk.
@@ -29,6 +31,7 @@ pub struct Buffer {
     written: BTreeMap<u64, Written>,
     /// Bytes of those that are in memory only.
     unsaved: u64,
+    edits: Edits,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ impl Buffer {
             base_len: len,
             written: BTreeMap::new(),
             unsaved: 0,
+            edits: Edits::none(),
         }
     }
 
@@ -183,6 +187,7 @@ impl Buffer {
             at += now.len() as u64;
             rest = later;
         }
+        self.edits.add(offset..at);
         self.len = self.len.max(at);
         Ok(())
     }
@@ -190,6 +195,7 @@ impl Buffer {
     /// Cuts off or extends with zeros.
     pub fn truncate(&mut self, len: u64, pager: &Pager) -> Result<(), TreeError> {
         if len < self.len {
+            self.edits.lose();
             let index = len / CHUNK_LEN;
             let keep = usize::try_from(len % CHUNK_LEN).unwrap_or(0);
             self.written
@@ -212,6 +218,7 @@ impl Buffer {
 
     /// Makes a range zeros without changing the length.
     pub fn zero(&mut self, offset: u64, len: u64, pager: &Pager) -> Result<(), TreeError> {
+        self.edits.lose();
         let end = offset.saturating_add(len).min(self.len);
         let mut at = offset;
         while at < end {
