@@ -402,7 +402,7 @@ mod tests {
 
     use super::*;
     use crate::store::{CreateOptions, Location};
-    use crate::tree::convert;
+    use crate::tree::{Attrs, convert};
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -413,6 +413,7 @@ mod tests {
         Spill,
         Commit,
         CommitAsText,
+        CommitAsPatch,
     }
 
     #[test]
@@ -460,6 +461,7 @@ mod tests {
             1 => Just(Step::Spill),
             2 => Just(Step::Commit),
             1 => Just(Step::CommitAsText),
+            3 => Just(Step::CommitAsPatch),
         ]
     }
 
@@ -505,6 +507,16 @@ mod tests {
                         }
                     }
                     Step::Spill => buffer.spill(&store).unwrap(),
+                    Step::CommitAsPatch => {
+                        let patch = buffer.patch(false, Attrs::default(), pager).unwrap();
+                        let Some(patch) = patch else { continue };
+                        let written: usize = patch.pieces.iter().map(|(_, b)| b.len()).sum();
+                        prop_assert!(written <= 64 * 1024 + 1);
+                        let mut entry = piece(buffer.base.clone());
+                        patch.apply(&mut entry, pager).unwrap();
+                        let Node::Bytes(content) = entry.node else { unreachable!() };
+                        buffer = Buffer::new(content, false);
+                    }
                     Step::Commit => buffer = Buffer::new(buffer.to_content(pager).unwrap(), false),
                     Step::CommitAsText => {
                         let all = buffer.read_all(pager).unwrap();
@@ -521,6 +533,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(buffer.len(), model.len() as u64);
+                prop_assert_eq!(buffer.is_utf8(pager).unwrap(), std::str::from_utf8(&model).is_ok());
                 prop_assert!(buffer.read_all(pager).unwrap() == model);
                 let content = buffer.to_content(pager).unwrap();
                 prop_assert_eq!(content.len(), model.len() as u64);

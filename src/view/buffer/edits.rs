@@ -126,3 +126,76 @@ impl Buffer {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::{CreateOptions, Location, Store};
+    use crate::tree::convert;
+
+    fn store() -> Store {
+        let place = Location::parse("mem:").unwrap();
+        Store::create(&place, &CreateOptions::default()).unwrap()
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        "[aä€😀]{1,40}"
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        /// Writes may cut characters in two and complete what others cut.
+        #[test]
+        fn text_stays_text_exactly_if_all_of_it_is(
+            base in text(),
+            writes in prop::collection::vec((0..80_u64, text(), 0..4_usize, 0..4_usize), 1..4),
+        ) {
+            let store = store();
+            let mut buffer = Buffer::new(convert::from_bytes(base.as_bytes()), false);
+            let mut model = base.into_bytes();
+            for (at, text, from, less) in writes {
+                let at = at.min(model.len() as u64);
+                let bytes = text.as_bytes();
+                let bytes = bytes.get(from..bytes.len().saturating_sub(less)).unwrap_or_default();
+                buffer.write(at, bytes, store.pager()).unwrap();
+                let at = at as usize;
+                model.resize(model.len().max(at + bytes.len()), 0);
+                model[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            let is_text = std::str::from_utf8(&model).is_ok();
+            prop_assert!(buffer.changed_little());
+            prop_assert_eq!(buffer.stays_utf8(store.pager()).unwrap(), is_text);
+            prop_assert_eq!(buffer.is_utf8(store.pager()).unwrap(), is_text);
+        }
+
+        /// The newline that the view adds is none of the text's, unless something follows it.
+        #[test]
+        fn a_patch_of_a_text_makes_the_text_that_is_in_the_file(
+            base in "[a\n]{0,6}", newline in any::<bool>(),
+            writes in prop::collection::vec((0..10_u64, "[b\n]{1,5}"), 0..3),
+        ) {
+            let store = store();
+            let pager = store.pager();
+            let content = convert::from_bytes(base.as_bytes());
+            let mut buffer = Buffer::new(content.clone(), newline);
+            for (at, text) in writes {
+                buffer.write(at.min(buffer.len()), text.as_bytes(), pager).unwrap();
+            }
+            let file = buffer.read_all(pager).unwrap();
+            let without = file.ends_with(b"\n");
+            let text = file.strip_suffix(b"\n").unwrap_or(&file);
+            prop_assert!(buffer.is_over(&content, newline, pager));
+            prop_assert!(!buffer.is_over(&content, !newline, pager));
+            if let Some(patch) = buffer.patch(without, Attrs::default(), pager).unwrap() {
+                let mut entry = crate::tree::Entry::plain(crate::tree::Node::Text(content));
+                patch.apply(&mut entry, pager).unwrap();
+                let crate::tree::Node::Text(after) = entry.node else { unreachable!() };
+                prop_assert_eq!(crate::tree::content::read_all(&after, pager).unwrap(), text);
+            } else {
+                prop_assert!(text.len() < base.len());
+            }
+        }
+    }
+}
