@@ -3,7 +3,7 @@
 use super::{Store, StoreError, limits};
 use crate::tree::edit::{self, Found};
 use crate::tree::{
-    Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Time, TreeError, root_key,
+    Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Patch, Time, TreeError, root_key,
 };
 use crate::value::{Key, KeyPath};
 use std::collections::BTreeMap;
@@ -206,6 +206,11 @@ impl<'a> Tx<'a> {
     /// Replaces the attributes at a path.
     pub fn set_attrs(&mut self, path: KeyPath, attrs: Attrs) -> Result<(), StoreError> {
         self.push(Op::SetAttrs { path, attrs })
+    }
+
+    /// Writes into the content at a path.
+    pub fn write(&mut self, path: KeyPath, patch: Patch) -> Result<(), StoreError> {
+        self.push(Op::Write { path, patch })
     }
 
     /// Number of entries taken so far: the index that the next `Take` gets.
