@@ -17,5 +17,6 @@ mod store {
     mod reclaim;
     mod snapshot_damage;
     mod snapshots;
+    mod sweep;
     mod tree;
 }

@@ -48,6 +48,7 @@ pub use batch::{Batch, BatchOp};
 pub use deadline::Deadline;
 pub use error::{Address, BackendError, Operation};
 pub use lock::{Access, LOCK_FILE, Lock};
+pub use replace::replace_dir;
 pub use version::{Precondition, Version, Written};
 
 /// The longest address, in bytes.

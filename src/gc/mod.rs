@@ -41,6 +41,7 @@
 
 mod error;
 mod pace;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::GcError;
 pub use pace::Pace;
+pub use sweep::{KEEP, Sweep, Swept, sweep, sweep_part};
 
 use crate::store::{Round, Store, StoreError};
 use crate::tree::{Entry, PageAddr, PageSet, Reading, TreeError, Visitor, Walk, live};
