@@ -298,4 +298,3 @@ pub(super) fn json_of(side: &Side) -> Result<Json, CliError> {
         Side::Large { type_name, size } => json!({"$large": {"type": type_name, "size": size}}),
     })
 }
-

@@ -115,23 +115,53 @@ impl<'a> Comparison<'a> {
             }
             _ => Vec::new(),
         };
+        let above_in_vector = self.in_vector(above)?;
         for found in Diff::new(key, old, new, self.earlier.pager()) {
             let found = found.map_err(fail)?;
+            // The first key of what was found is one of the directory above.
+            let below = found.in_vector.get(1..).unwrap_or_default();
             each(Difference {
                 path: full(&found.path),
+                in_vector: [&above_in_vector[..], below].concat(),
                 old: followed(self.earlier, top, found.old)?,
                 new: followed(self.later, top, found.new)?,
             })?;
         }
         for (path, id) in names {
             let name = || Some(Entry::plain(Node::Ref(id)));
+            let path = full(&path);
             each(Difference {
-                path: full(&path),
+                in_vector: self.in_vector(path.split_last().map_or(&[], |(_, above)| above))?,
+                path,
                 old: followed(self.earlier, top, name())?,
                 new: followed(self.later, top, name())?,
             })?;
         }
         Ok(())
+    }
+
+    /// Which keys of a path into a directory are places in a vector, and whether the next one is.
+    fn in_vector(&self, dir: &[Key]) -> Result<Vec<bool>, SnapshotError> {
+        let mut found = vec![false];
+        let Some((top, rest)) = dir.split_first() else {
+            return Ok(found);
+        };
+        let doc = match self.later.doc(top)? {
+            Some(doc) => Some(doc),
+            None => self.earlier.doc(top)?,
+        };
+        let mut entry = doc.map(|doc| doc.entry.clone());
+        for key in rest.iter().map(Some).chain([None]) {
+            let here = entry.as_ref().map(|entry| &entry.node);
+            found.push(matches!(here, Some(Node::Vector(_))));
+            let children = entry.as_ref().and_then(Entry::children);
+            let (Some(key), Some(map)) = (key, children) else {
+                continue;
+            };
+            let child = map.get(key, self.later.pager());
+            entry = child.map_err(|e| StoreError::tree(top, e))?;
+        }
+        Ok(found)
     }
 
     /// Whether a document may hold names of files that changed.

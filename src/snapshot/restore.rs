@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::SnapshotError;
 use crate::store::{Changed, Store, StoreError, Tx};
-use crate::tree::{Attrs, Entry, Node, Time, Times, TreeError, edit, links};
+use crate::tree::{Attrs, Entry, Node, Time, Times, TreeError, edit, is_hidden, links};
 use crate::value::{Key, KeyPath};
 
 /// Documents looked at in one go.
@@ -130,21 +130,33 @@ pub fn roll_back(store: &Store, then: &Store) -> Result<(), SnapshotError> {
     };
     store.transact(|tx| {
         let seen = store.last_seq();
+        let mut hidden = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let (changed, next) = store.changes_after(epoch, None, after.as_deref(), DOCS)?;
-            for Changed { key, old, new } in changed {
-                tx.put_back(&key, old.map(|doc| doc.entry.clone()), new.is_some())?;
+            for changed in changed {
+                match is_hidden(&changed.key) {
+                    true => hidden.push(changed),
+                    false => put_back(tx, changed)?,
+                }
             }
             after = next;
             if after.is_none() {
                 break;
             }
         }
+        // Last, for the steps before count in them.
+        hidden
+            .into_iter()
+            .try_for_each(|changed| put_back(tx, changed))?;
         tx.all_put_back();
         let watched = store.clone();
         tx.require(move || watched.last_seq() == seen);
         Ok(())
     })?;
     Ok(())
+}
+
+fn put_back(tx: &mut Tx<'_>, Changed { key, old, new }: Changed) -> Result<(), StoreError> {
+    tx.put_back(&key, old.map(|doc| doc.entry.clone()), new.is_some())
 }

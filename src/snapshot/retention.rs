@@ -32,7 +32,7 @@ impl Retention {
     /// were taken.
     #[must_use]
     pub fn expired<'s>(&self, snapshots: &'s [Snapshot]) -> Vec<&'s Snapshot> {
-        let periods: [(u32, fn(&Snapshot) -> i64); 6] = [
+        let periods: [(u32, Period); 6] = [
             (self.last, |s| i64::try_from(s.epoch).unwrap_or(i64::MAX)),
             (self.hourly, |s| s.time.secs.div_euclid(3600)),
             (self.daily, day),
@@ -57,6 +57,9 @@ impl Retention {
         snapshots.iter().filter(gone).collect()
     }
 }
+
+/// The number of the period that a snapshot was taken in.
+type Period = fn(&Snapshot) -> i64;
 
 fn day(snapshot: &Snapshot) -> i64 {
     snapshot.time.secs.div_euclid(86_400)

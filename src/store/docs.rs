@@ -399,7 +399,7 @@ impl Docs {
         epochs: &[u64],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<(BTreeSet<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+    ) -> Result<Addresses, StoreError> {
         let mut found = BTreeSet::new();
         // Each source is cut off at the limit; beyond the nearest end not all are known.
         let mut horizon: Option<Vec<u8>> = None;
@@ -440,6 +440,9 @@ impl Docs {
         Ok((found, horizon))
     }
 }
+
+/// Live addresses, and where their listing goes on.
+type Addresses = (BTreeSet<Vec<u8>>, Option<Vec<u8>>);
 
 /// Everything that is there is later than the snapshot.
 fn lost(key: &Key) -> StoreError {

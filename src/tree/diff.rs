@@ -19,6 +19,8 @@ const WHOLE: u64 = 1 << 20;
 pub struct Difference {
     /// Where it is.
     pub path: KeyPath,
+    /// Which keys of the path are places in a vector.
+    pub in_vector: Vec<bool>,
     /// What was there.
     pub old: Option<Entry>,
     /// What is there.
@@ -30,6 +32,7 @@ pub struct Difference {
 pub struct Diff<'a> {
     pager: &'a Pager,
     path: Vec<Key>,
+    in_vector: Vec<bool>,
     /// One for each directory on the way; documents may nest deeper than a stack bears.
     open: Vec<Both>,
 }
@@ -65,6 +68,7 @@ impl<'a> Diff<'a> {
         Self {
             pager,
             path: Vec::new(),
+            in_vector: vec![false],
             open: vec![both],
         }
     }
@@ -74,6 +78,7 @@ impl<'a> Diff<'a> {
             let Some((key, old, new)) = both.next(self.pager)? else {
                 self.open.pop();
                 self.path.pop();
+                self.in_vector.pop();
                 continue;
             };
             let found = self.compare(&key, old, new)?;
@@ -104,12 +109,20 @@ impl<'a> Diff<'a> {
         let full = |map: &Option<Map>| map.as_ref().is_some_and(|map| !map.is_empty());
         // Of a directory that came or went what is in it is told.
         let one_sided = (old.is_none() && full(&below_new)) || (new.is_none() && full(&below_old));
+        let in_vector = self.in_vector.clone();
         if full(&below_old) || full(&below_new) {
+            let dir = new.as_ref().or(old.as_ref());
+            self.in_vector
+                .push(dir.is_some_and(|dir| matches!(dir.node, Node::Vector(_))));
             self.path.clone_from(&path);
             self.open.push(Both::of(below_old, below_new));
         }
-        let path = KeyPath::from(path);
-        Ok((!alike && !one_sided).then_some(Difference { path, old, new }))
+        Ok((!alike && !one_sided).then(|| Difference {
+            path: path.into(),
+            in_vector,
+            old,
+            new,
+        }))
     }
 }
 

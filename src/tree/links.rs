@@ -189,7 +189,10 @@ pub fn names_below(
             Node::Ref(id) => found.push((path, *id)),
             Node::Map(map) | Node::Vector(map) => map.for_each(pager, &mut |key, child| {
                 if child.is_dir() || matches!(child.node, Node::Ref(_)) {
-                    todo.push(([&path[..], &[key.clone()]].concat(), child.clone()));
+                    todo.push((
+                        [&path[..], std::slice::from_ref(key)].concat(),
+                        child.clone(),
+                    ));
                 }
                 Ok(())
             })?,

@@ -54,7 +54,10 @@ fn a_diff_is_a_line_for_each_path() {
         ]
     );
     assert_eq!(diff(&["two"]), "~ user/:age  37 -> 38");
-    assert_eq!(diff(&["two", "one", "--path", "user/:age"]), "~ user/:age  37 -> 36");
+    assert_eq!(
+        diff(&["two", "one", "--path", "user/:age"]),
+        "~ user/:age  37 -> 36"
+    );
     assert_eq!(diff(&["two", "two"]), "");
     let found = bench.json(["--json", "snapshot", "diff", "s", "two"]);
     let expected = json!({"path": "user/:age", "change": "changed", "old": 37, "new": 38});
@@ -100,7 +103,10 @@ fn pruning_drops_what_need_not_be_kept() {
     let prune = |args: &[&str]| bench.kfs([&["snapshot", "prune", "s"], args].concat());
     prune(&[]).fails(2);
     let planned = prune(&["--keep-daily", "3", "--dry-run"]).ok();
-    assert!(planned.ends_with("  one") && !planned.contains('\n'), "{planned}");
+    assert!(
+        planned.ends_with("  one") && !planned.contains('\n'),
+        "{planned}"
+    );
     assert_eq!(prune(&["--keep-last", "1", "--prefix", "auto"]).ok(), "");
     assert_eq!(prune(&["--keep-last", "1"]).ok(), planned);
     let left = bench.kfs(["snapshot", "list", "s"]).ok();

@@ -225,7 +225,7 @@ impl<'a> Documents<'a> {
             if !subject.live && key != snapshots_key() && !self.is_kept(subject, address, &doc)? {
                 let reason = "what it was in an earlier snapshot is missing";
                 check.found(Finding::damage(
-                    &[key.clone()],
+                    std::slice::from_ref(&key),
                     record_name(address),
                     reason,
                 ));
