@@ -21,7 +21,7 @@ use super::convert::{bare_attr, file_attr, file_type, set_time};
 use super::guard::Guard;
 use super::init::{self, Protocol};
 use super::wake::{self, Waker};
-use crate::view::{Caller, DirItem, FileKind, Lasting, SetAttr, View, ViewError};
+use crate::view::{Caller, DirItem, FileKind, Lasting, Namespace, SetAttr, ViewError};
 
 /// The longest name that the kernel can take in a listing; a longer one could harm it.
 const LONGEST_NAME: usize = 255;
@@ -29,7 +29,7 @@ const LONGEST_NAME: usize = 255;
 /// A view as fuser wants a filesystem to be.
 #[derive(Debug)]
 pub(super) struct Adaptor {
-    guard: Guard<View>,
+    guard: Guard<Namespace>,
     protocol: Protocol,
     lifetime: Lifetime,
     waker: Waker,
@@ -37,7 +37,7 @@ pub(super) struct Adaptor {
 
 impl Adaptor {
     pub(super) fn new(
-        guard: Guard<View>,
+        guard: Guard<Namespace>,
         protocol: Protocol,
         lifetime: Lifetime,
         waker: Waker,
@@ -470,7 +470,7 @@ impl Filesystem for Adaptor {
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        match self.guard.run("statfs", ino, View::statfs) {
+        match self.guard.run("statfs", ino, Namespace::statfs) {
             Ok(s) => reply.statfs(
                 s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
             ),

@@ -19,7 +19,7 @@ use super::init::Protocol;
 use super::invalidate::Invalidator;
 use super::mount::{self, Mounted};
 use super::options::{Audience, MountOptions};
-use crate::view::View;
+use crate::view::{Namespace, View};
 
 /// How long the kernel may take to write its cache back when the mount is to end.
 const WRITE_BACK: Duration = Duration::from_secs(10);
@@ -87,7 +87,8 @@ impl Session {
             default_permissions: options.default_permissions,
             writeback: options.writeback,
         };
-        let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed));
+        let shown = Arc::new(Namespace::new(Arc::clone(&view)));
+        let guard = Guard::new(shown, Arc::clone(&closed));
         let invalidator = Invalidator::default();
         let lifetime = Lifetime(options.lifetime);
         let adaptor = Adaptor::new(guard, protocol, lifetime, invalidator.waker());

@@ -12,6 +12,7 @@
 mod absent;
 mod attr;
 mod buffer;
+mod control;
 mod directory;
 mod error;
 mod failure;
@@ -37,6 +38,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+pub use control::Namespace;
 pub use error::{Name, ViewError};
 pub use ops::Spot;
 pub use types::{
@@ -107,7 +109,7 @@ impl std::fmt::Debug for dyn Invalidate {
 }
 
 impl View {
-    /// A view of a store's present state.
+    /// A view of a store's present state, or of a snapshot.
     ///
     /// # Errors
     /// If the thread cannot be started that commits what programs leave open.
@@ -117,12 +119,16 @@ impl View {
         let table = Arc::new(Table::new());
         let kernel: Arc<OnceLock<Box<dyn Invalidate>>> = Arc::default();
         let absent = Arc::default();
-        store.observe(Arc::new(watch::Watch::new(
-            origin,
-            Arc::clone(&table),
-            Arc::clone(&absent),
-            Arc::clone(&kernel),
-        )));
+        // A snapshot does not change.
+        let changes = store.epoch().is_none();
+        if changes {
+            store.observe(Arc::new(watch::Watch::new(
+                origin,
+                Arc::clone(&table),
+                Arc::clone(&absent),
+                Arc::clone(&kernel),
+            )));
+        }
         let options = ViewOptions {
             read_only: options.read_only || store.is_read_only(),
             ..options
@@ -140,7 +146,9 @@ impl View {
             last_error: Mutex::default(),
             closed: AtomicBool::new(false),
         });
-        timer::start(&view)?;
+        if changes {
+            timer::start(&view)?;
+        }
         Ok(view)
     }
 
