@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::header::{HEADER, Header};
 use super::record::{self, Doc};
 use super::{Store, StoreError, limits};
-use crate::backend::{Batch, Precondition};
+use crate::backend::{BackendError, Batch, Deadline, Operation, Precondition};
 use crate::tree::Folder;
 use crate::value::Key;
 
@@ -108,15 +108,16 @@ impl Store {
         let mut state = self.inner.folding.lock();
         let mut deadline = None;
         while !state.has_room(weight) {
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+            let deadline = *deadline.get_or_insert_with(|| Deadline::after(PATIENCE));
             state.asked = true;
             self.inner.fold_wanted.notify_one();
-            if self
-                .inner
+            self.inner
                 .fold_done
-                .wait_until(&mut state, deadline)
-                .timed_out()
-            {
+                .wait_until(&mut state, deadline.glance());
+            if let Err(over) = deadline.check(Operation::Apply, b"") {
+                if matches!(over, BackendError::Abandoned { .. }) {
+                    return Err(over.into());
+                }
                 let reason = state
                     .failure
                     .clone()
@@ -172,7 +173,8 @@ impl Store {
         if self.inner.read_only {
             return Err(StoreError::ReadOnly);
         }
-        let _turn = self.inner.fold_turn.lock();
+        let deadline = Deadline::of_operation();
+        let _turn = deadline.lock(&self.inner.fold_turn, Operation::Apply, b"")?;
         let taken = {
             let mut state = self.inner.folding.lock();
             state.asked = false;

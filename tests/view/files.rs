@@ -24,6 +24,33 @@ fn opening_with_truncation_takes_setuid_away_unless_root_does_it() {
 }
 
 #[test]
+fn copying_a_range_takes_setuid_away_unless_root_does_it() {
+    // What is small is copied, and whole chunks that are in pages are shared.
+    for (size, copied) in [(5, 5), (200_000, 65_536)] {
+        let s = Side::new();
+        s.put("from", &"x".repeat(size));
+        s.put("to", "program");
+        let (from, ino) = (s.open("from", libc::O_RDONLY), s.ino("to"));
+        s.chmod(ino, 0o4755);
+        let to = s.open("to", libc::O_WRONLY);
+        let copy = |caller: &Caller| {
+            let done = s.view.copy_file_range(caller, from, 0, to, 0, copied);
+            assert_eq!(done.unwrap(), copied);
+        };
+        copy(&CALLER);
+        assert_eq!(s.attr("to").perm, 0o4755);
+        copy(&Caller {
+            uid: 1000,
+            ..CALLER
+        });
+        assert_eq!(s.attr("to").perm, 0o755, "at once");
+        s.close(from);
+        s.close(to);
+        assert_eq!(s.killed().attr("to").perm, 0o755);
+    }
+}
+
+#[test]
 fn setuid_given_after_the_write_of_a_new_file_stays() {
     let s = Side::new();
     let fh = s.create("f");
