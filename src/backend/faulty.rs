@@ -55,6 +55,7 @@ pub struct Faulty {
     faults: RwLock<Faults>,
     calls: AtomicU64,
     writes: AtomicU64,
+    hanging: AtomicU64,
 }
 
 /// One call's fate.
@@ -72,6 +73,7 @@ impl Faulty {
             faults: RwLock::new(faults),
             calls: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            hanging: AtomicU64::new(0),
         }
     }
 
@@ -87,6 +89,29 @@ impl Faulty {
             self.calls.load(Ordering::Relaxed),
             self.writes.load(Ordering::Relaxed),
         )
+    }
+
+    /// How many calls hang.
+    #[must_use]
+    pub fn hanging(&self) -> u64 {
+        self.hanging.load(Ordering::Acquire)
+    }
+
+    /// Comes back when other faults are set.
+    fn hang(
+        &self,
+        faults: Faults,
+        operation: Operation,
+        address: &[u8],
+        deadline: Deadline,
+    ) -> Result<()> {
+        self.hanging.fetch_add(1, Ordering::AcqRel);
+        let mut waited = Ok(());
+        while waited.is_ok() && *self.faults.read() == faults {
+            waited = deadline.wait(HANGING, operation, address);
+        }
+        self.hanging.fetch_sub(1, Ordering::AcqRel);
+        waited
     }
 
     /// Counts a call, delays it, and fails it if it is to do nothing.
@@ -114,9 +139,7 @@ impl Faulty {
         let call = Call { number, faults };
         call.delay(operation, address, deadline)?;
         if call.happens(Fault::Hang, faults.hang) {
-            while *self.faults.read() == faults {
-                deadline.wait(HANGING, operation, address)?;
-            }
+            self.hang(faults, operation, address, deadline)?;
         }
         #[expect(clippy::panic, reason = "the fault asked for")]
         if call.happens(Fault::Panic, faults.panic) {

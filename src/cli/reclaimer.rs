@@ -1,5 +1,6 @@
 //! Freeing pages in a daemon, without being asked.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -54,10 +55,15 @@ impl Drop for Reclaimer {
 }
 
 fn round(store: &Store, stop: &AtomicBool, pace: &mut Pace) {
-    let done = Guard::new(store, stop)
-        .cutoff()
-        .and_then(mark)
-        .and_then(free);
+    let reclaim = || {
+        Guard::new(store, stop)
+            .cutoff()
+            .and_then(mark)
+            .and_then(free)
+    };
+    let Ok(done) = catch_unwind(AssertUnwindSafe(reclaim)) else {
+        return tracing::error!("a bug: freeing pages panicked; trying again");
+    };
     match done {
         Ok(done) => {
             let Reclaimed { freed, live, .. } = done;

@@ -4,6 +4,7 @@
 //! writes the pages, then all records and the header in one batch, so that the backend always holds
 //! the state after some record of the journal; then it syncs and lets go of the journal's segments.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -181,7 +182,13 @@ impl Store {
             state.since = None;
             std::mem::take(&mut state.unfolded)
         };
-        let done = self.fold_once();
+        // A bug must not end the folding for good: writers would wait for it in vain.
+        let done = catch_unwind(AssertUnwindSafe(|| self.fold_once())).unwrap_or_else(|_| {
+            Err(StoreError::Io {
+                what: "folding".to_owned(),
+                source: std::io::Error::other("a bug: it panicked"),
+            })
+        });
         let mut state = self.inner.folding.lock();
         match &done {
             Ok(()) => {

@@ -1,6 +1,8 @@
 //! Files while they are open.
 
-use konserve_fs::view::{Caller, ViewError};
+use std::thread;
+
+use konserve_fs::view::{Caller, DirItem, SetAttr, ViewError};
 
 use super::harness::{CALLER, Side};
 
@@ -47,6 +49,48 @@ fn copying_a_range_takes_setuid_away_unless_root_does_it() {
         s.close(from);
         s.close(to);
         assert_eq!(s.killed().attr("to").perm, 0o755);
+    }
+}
+
+/// The directory is read before the working copy is asked for, and a commit may come between.
+#[test]
+fn a_lookup_during_the_last_close_sees_what_was_written() {
+    let s = Side::new();
+    s.mkdir("dir");
+    s.put("dir/f", "before");
+    let (dir, ino) = (s.ino("dir"), s.ino("dir/f"));
+    let list = || {
+        let fh = s.view.opendir(&CALLER, dir).unwrap();
+        let mut size = None;
+        let mut emit = |item: &DirItem<'_>| {
+            if item.name == b"f" {
+                size = item.attr.map(|attr| attr.size);
+            }
+            false
+        };
+        s.view.readdir(fh, 0, true, &mut emit).unwrap();
+        s.view.releasedir(fh).unwrap();
+        size.unwrap()
+    };
+    for turn in 1..3000_u64 {
+        let fh = s.view.open(&CALLER, ino, libc::O_WRONLY).unwrap().fh;
+        s.view.setattr(&CALLER, ino, &sized(fh, turn)).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| s.close(fh));
+            if turn % 2 == 0 {
+                assert_eq!(list(), turn);
+            } else {
+                assert_eq!(s.view.lookup(&CALLER, dir, b"f").unwrap().size, turn);
+            }
+        });
+    }
+}
+
+fn sized(fh: u64, size: u64) -> SetAttr {
+    SetAttr {
+        size: Some(size),
+        fh: Some(fh),
+        ..SetAttr::default()
     }
 }
 
