@@ -310,7 +310,7 @@ fn what_hangs_can_be_killed_and_keeps_nobody_else_waiting() {
     // More than there are threads to read from the kernel.
     assert!(clients.len() > MountOptions::default().threads.get());
     let answer = world
-        .sh("cd others; echo 2 > 2; cat 1 2; mv 2 3; ln 3 4; mkdir dir; rm 1; chmod 600 3; ls");
+        .sh("cd others; echo 2 > 2; cat 1 2; mv 2 3; ln -s 3 4; mkdir dir; rm 1; chmod 600 3; ls");
     assert_eq!(answer, "1\n2\n3\n4\ndir\n");
     for (number, client) in clients.iter_mut().enumerate() {
         let signal = [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM][number % 3];
