@@ -8,6 +8,6 @@ cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 # A sample of the places where a kill or a failing disk may strike.
 cargo build --locked
-scripts/strace-kill.py target/debug/kfs
+scripts/strace-kill.py --seed 1 target/debug/kfs
 # Mounts are tested a few at a time: each test has daemons, editors and copies of its own.
 exec cargo test --locked "$@" -- --test-threads=4

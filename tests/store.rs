@@ -14,5 +14,6 @@ mod store {
     mod limits;
     mod races;
     mod reclaim;
+    mod sweep;
     mod tree;
 }

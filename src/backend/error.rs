@@ -227,6 +227,14 @@ impl BackendError {
         )
     }
 
+    /// What is wrong, without the place where an error names one beside it.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Damage { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// An error of the system, with "no space" (and "quota exceeded") told apart.
     #[must_use]
     pub fn io(operation: Operation, address: &[u8], source: io::Error) -> Self {

@@ -17,7 +17,7 @@ use super::replace::replace;
 use super::{BackendError, Operation, Result};
 
 /// Its name in the storage's directory.
-const IDENTITY_FILE: &str = "identity";
+pub const IDENTITY_FILE: &str = "identity";
 
 /// A kind of storage as this program writes it.
 #[derive(Clone, Copy, Debug)]

@@ -49,6 +49,7 @@ pub use batch::{Batch, BatchOp};
 pub use deadline::{Deadline, Patience};
 pub use error::{Address, BackendError, Operation};
 pub use lock::{Access, LOCK_FILE, Lock};
+pub use replace::replace_dir;
 pub use version::{Precondition, Version, Written};
 
 /// The longest address, in bytes.

@@ -1,8 +1,11 @@
-//! Replacing a file as a whole, durably.
+//! Replacing a file or a directory as a whole, durably.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 /// Makes `bytes` the content of `dir/name`. Whoever looks sees the old file or the new one, after
 /// a power loss too, and once this has returned the new one. A failure leaves the old one.
@@ -34,4 +37,46 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
         Some(_) => File::open(".")?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Puts the directory `new` in the place of `old`, which is moved to `aside`.
+///
+/// # Errors
+/// A failure of the system.
+pub fn replace_dir(old: &Path, new: &Path, aside: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, old, AT_FDCWD, new, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => {}
+        Err(Errno::ENOENT) => fs::rename(new, old)?,
+        // A filesystem that cannot do it in one step.
+        Err(_) => {
+            let between = new.with_extension("old");
+            fs::rename(old, &between)?;
+            fs::rename(new, old)?;
+            fs::rename(between, new)?;
+        }
+    }
+    old.parent().map_or(Ok(()), sync_dir)?;
+    match fs::rename(new, aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // On another disk.
+        Err(_) => {
+            copy_all(new, aside)?;
+            fs::remove_dir_all(new)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

@@ -58,7 +58,8 @@ impl Daemon {
                 path: self.location.to_string(),
                 source,
             })?;
-        let reclaimer = (!store.is_read_only()).then(|| Reclaimer::start(&store));
+        let reclaimer =
+            (!store.is_read_only()).then(|| Reclaimer::start(&store, self.options.sweep));
         let served = self.serve(&store, &view, signals, on_ready);
         drop(reclaimer);
         view.shutdown();

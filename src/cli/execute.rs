@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
-use super::{blob, cp, files, gc, get, info, ls, mv, put, rm, update};
+use super::{blob, cp, files, gc, get, info, ls, mv, put, rm, sweep, update};
 use crate::gc::GcError;
 use crate::store::{Store, StoreError};
 
@@ -49,6 +49,12 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
         Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
         Request::Check { id, rate } => holder.checks().go_on(store, *id, *rate),
         Request::Reclaim => gc::reclaim(store),
+        Request::Sweep {
+            before,
+            keep,
+            after,
+            dry_run,
+        } => sweep::sweep(store, *before, keep, after.as_ref(), *dry_run),
         Request::Files(request) => files::answer(holder, request),
     }
 }

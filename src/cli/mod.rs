@@ -54,6 +54,7 @@ mod rm;
 pub mod signals;
 pub mod socket;
 mod status;
+mod sweep;
 mod umount;
 mod update;
 mod version;
@@ -97,6 +98,7 @@ enum Verb {
     Rm(rm::Rm),
     Info(info::Info),
     Gc(gc::Gc),
+    Sweep(sweep::Sweep),
     Import(import::Import),
     Export(export::Export),
     Fsck(fsck::Fsck),
@@ -158,6 +160,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Rm(verb) => verb.run(out),
         Verb::Info(verb) => verb.run(out),
         Verb::Gc(verb) => verb.run(out),
+        Verb::Sweep(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
         Verb::Fsck(verb) => verb.run(out),

@@ -33,6 +33,7 @@ Options of -o, separated by commas; of two that contradict each other the later 
   threads=N             threads that listen to the kernel (4)
   timeout=SECONDS       an operation that takes longer fails with an I/O error (20)
   cache=BYTES           memory for decoded pages and documents, with K, M or G (32M)
+  sweep=AGE             evict keys that were not written for so long (30d, 36h), as kfs sweep does
   writeback             the kernel collects writes: random small ones get faster, new files slower
 Those of /etc/fstab that are for others are accepted: auto noauto user _netdev nofail x-… and so on.";
 

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::check::{Facts, Problem};
-use super::entry::EntryInfo;
+use super::entry::{EntryInfo, Stamp};
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
+use super::sweep::Before;
 
 /// One thing to do with a store. Values travel as canonical CBOR.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +126,17 @@ pub enum Request {
     },
     /// Frees the pages that are in use no more. → [`Response::Reclaimed`]
     Reclaim,
+    /// Evicts keys that were not written for long, a part of all. → [`Response::Swept`]
+    Sweep {
+        /// Those last written before this.
+        before: Before,
+        /// Names of keys that stay.
+        keep: Vec<Bytes>,
+        /// Go on after the one with this key.
+        after: Option<Bytes>,
+        /// Change nothing.
+        dry_run: bool,
+    },
     /// Something with files and directories, as the mount shows them.
     Files(FileRequest),
 }
@@ -142,6 +154,7 @@ impl Request {
                 | Self::Part { .. }
                 | Self::Check { .. }
                 | Self::Reclaim
+                | Self::Sweep { dry_run: true, .. }
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
     }
@@ -204,6 +217,15 @@ pub enum Response {
         problems: Vec<Problem>,
         /// What was looked at, once it has ended.
         facts: Option<Box<Facts>>,
+    },
+    /// Keys were evicted.
+    Swept {
+        /// Their names.
+        names: Vec<Bytes>,
+        /// Where it goes on; `None` at the end.
+        next: Option<Bytes>,
+        /// The moment before which those were written.
+        cutoff: Stamp,
     },
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),

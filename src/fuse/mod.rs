@@ -35,7 +35,7 @@ pub use error::MountError;
 pub use invalidate::{Invalidator, StillCached};
 pub use mount::unmount;
 pub use mountinfo::{MountEntry, mounts};
-pub use options::{Audience, EntryDefaults, MountOptions, OptionError, Typing, byte_count};
+pub use options::{Audience, EntryDefaults, MountOptions, OptionError, Typing, age, byte_count};
 pub use session::{Session, Stopper};
 
 use crate::view::View;

@@ -133,7 +133,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> tempfile::TempDir {
+    fn documents() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("mnt")).unwrap();
         let place = Location::Embedded(dir.path().join("store"));
@@ -293,7 +293,7 @@ impl Client {
 
 #[test]
 fn what_hangs_can_be_killed_and_keeps_nobody_else_waiting() {
-    let world = World::on(World::new(), 3600);
+    let world = World::on(World::documents(), 3600);
     world.sh("mkdir others; echo 1 > others/1");
     let mut clients = Client::all(&world);
     world.storage.set_faults(HANGING);
@@ -324,7 +324,7 @@ fn what_hangs_can_be_killed_and_keeps_nobody_else_waiting() {
 
 #[test]
 fn what_hangs_fails_at_the_deadline_and_works_once_the_storage_answers() {
-    let world = World::on(World::new(), 1);
+    let world = World::on(World::documents(), 1);
     let mut clients = Client::all(&world);
     world.storage.set_faults(HANGING);
     clients.iter_mut().for_each(Client::go);
@@ -349,7 +349,7 @@ fn what_hangs_fails_at_the_deadline_and_works_once_the_storage_answers() {
 
 #[test]
 fn what_panics_is_an_io_error_and_the_mount_goes_on() {
-    let world = World::on(World::new(), 20);
+    let world = World::on(World::documents(), 20);
     let mut clients = Client::all(&world);
     // All of them more often than there are threads.
     for _ in 0..3 {

@@ -38,6 +38,7 @@
 
 mod error;
 mod pace;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::GcError;
 pub use pace::Pace;
+pub use sweep::{KEEP, Sweep, Swept, sweep, sweep_part};
 
 use crate::store::{Round, Store, StoreError};
 use crate::tree::{Entry, PageAddr, PageSet, Reading, TreeError, Visitor, Walk, live};

@@ -1,6 +1,7 @@
 //! Committing a transaction: check, append to the journal, publish.
 //!
-//! The payload of a journal record is `[1, time, steps]`, with the steps as in [`crate::tree::Op`].
+//! The payload of a journal record is `[2, time, steps]`, with the steps as in [`crate::tree::Op`].
+//! Version 1 is the same without [`Op::Write`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,9 @@ use crate::tree::{
 use crate::value::cbor::{Reader, Writer};
 
 /// The version of a journal record's payload.
-const PAYLOAD: u64 = 1;
+const PAYLOAD: u64 = 2;
+/// The versions that can be read.
+const KNOWN: std::ops::RangeInclusive<u64> = 1..=PAYLOAD;
 /// How often a transaction runs before it gives up.
 const ATTEMPTS: usize = 1000;
 
@@ -81,6 +84,8 @@ impl Store {
             .map(|(key, draft)| limits::record(key, draft.entry.as_ref()))
             .sum();
         let room = self.wait_for_room(weight)?;
+        // What the journal has little of may take much more in memory until it is folded.
+        let in_memory = tx.ops.iter().map(Op::weight).sum();
         let payload =
             write_payload(tx.now, &tx.ops, &inner.pager).map_err(|e| self.in_tree(tx, e))?;
         loop {
@@ -140,7 +145,7 @@ impl Store {
                 observer.committed(origin, seq, &tx.ops);
             }
             drop(state);
-            self.note_unfolded(payload.len());
+            self.note_unfolded(payload.len().max(in_memory));
             return Ok(true);
         }
     }
@@ -214,11 +219,14 @@ pub(super) fn write_payload(time: Time, ops: &[Op], pager: &Pager) -> Result<Vec
 /// Reads the payload of a journal record.
 pub(super) fn read_payload(bytes: &[u8]) -> Result<Replay, TreeError> {
     let mut r = Reader::new(bytes);
-    if r.array()? != 3 || r.uint()? != PAYLOAD {
-        return Err(TreeError::malformed(
-            "a journal record",
-            "an unknown version",
-        ));
+    let fields = r.array()?;
+    let version = r.uint()?;
+    if !KNOWN.contains(&version) {
+        let reason = format!("its version is {version}, and only up to {PAYLOAD} is known here");
+        return Err(TreeError::malformed("a journal record", reason));
+    }
+    if fields != 3 {
+        return Err(TreeError::malformed("a journal record", "not three fields"));
     }
     Ok(Replay {
         time: read_time(&mut r)?,

@@ -28,6 +28,8 @@ const MOST_RECORDS: u64 = limits::BATCH;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long after a failed fold the next is tried.
 const RETRY: Duration = Duration::from_secs(1);
+/// Memory is given back when nothing has come to be folded for so long.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What waits to be folded.
 #[derive(Debug, Default)]
@@ -135,6 +137,7 @@ impl Store {
 
     /// The loop of the folding thread.
     pub(super) fn fold_loop(&self) {
+        let mut trimmed = true;
         loop {
             let mut state = self.inner.folding.lock();
             loop {
@@ -142,7 +145,17 @@ impl Store {
                     return;
                 }
                 match state.since {
-                    None => self.inner.fold_wanted.wait(&mut state),
+                    None if trimmed => self.inner.fold_wanted.wait(&mut state),
+                    None => {
+                        let waited = self.inner.fold_wanted.wait_for(&mut state, QUIET);
+                        if waited.timed_out() && state.since.is_none() {
+                            // What took memory on its way into pages takes none any more.
+                            drop(state);
+                            crate::sys::trim_heap();
+                            trimmed = true;
+                            state = self.inner.folding.lock();
+                        }
+                    }
                     Some(since)
                         if state.unfolded >= ENOUGH || state.asked || since.elapsed() >= PERIOD =>
                     {
@@ -156,6 +169,7 @@ impl Store {
                 }
             }
             drop(state);
+            trimmed = false;
             if let Err(e) = self.fold_now() {
                 tracing::warn!(error = %e, "folding failed; trying again");
                 let mut state = self.inner.folding.lock();
@@ -192,10 +206,6 @@ impl Store {
         let mut state = self.inner.folding.lock();
         match &done {
             Ok(()) => {
-                // What took much memory on its way into pages takes none any more.
-                if taken >= ENOUGH / 2 {
-                    crate::sys::trim_heap();
-                }
                 state.failure = None;
                 state.records -= std::mem::take(&mut state.begun);
             }

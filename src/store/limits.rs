@@ -54,6 +54,7 @@ pub(super) fn check(
             }
         }
         Op::SetAttrs { attrs, .. } => beside(key, Some(attrs), limit, &top),
+        Op::Write { patch, .. } => beside(key, Some(&patch.attrs), limit, &top),
         Op::Take { .. } | Op::Touch { .. } => Ok(()),
     }
 }

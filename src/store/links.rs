@@ -301,7 +301,7 @@ impl Tx<'_> {
             Op::Place { index, time, .. } => {
                 (self.applier.taken(*index).cloned(), *time, Some(*index))
             }
-            Op::SetAttrs { .. } | Op::Touch { .. } => return Ok(()),
+            Op::SetAttrs { .. } | Op::Write { .. } | Op::Touch { .. } => return Ok(()),
         };
         let goes = self.find_name(op.path())?.map(|found| found.entry);
         // What a step replaces is none of those taken.

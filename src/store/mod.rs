@@ -113,6 +113,10 @@ pub trait Observer: Send + Sync {
     /// A record was committed by `origin` (0: the API; else who passed it to
     /// [`Store::transact_as`]).
     fn committed(&self, origin: u64, seq: u64, ops: &[Op]);
+
+    /// Whether someone has written to what is under a key without committing it, or may do so any
+    /// moment. It must be quick and not call the store.
+    fn is_in_use(&self, key: &Key) -> bool;
 }
 
 impl std::fmt::Debug for dyn Observer {
@@ -187,6 +191,12 @@ impl Store {
     /// Registers someone who hears of every write.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         self.inner.observers.write().push(observer);
+    }
+
+    /// Whether an [`Observer`] is at work on what is under a key.
+    pub fn is_in_use(&self, key: &Key) -> bool {
+        let observers = self.inner.observers.read();
+        observers.iter().any(|observer| observer.is_in_use(key))
     }
 
     /// Where a key stands in the order of [`Store::docs_after`].

@@ -3,7 +3,7 @@
 use super::{Store, StoreError, limits};
 use crate::tree::edit::{self, Found};
 use crate::tree::{
-    Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Time, TreeError, root_key,
+    Applier, Attrs, Entry, Folder, Forest, Node, Op, Pager, Patch, Time, TreeError, root_key,
 };
 use crate::value::{Key, KeyPath};
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub(super) struct Draft {
     pub entry: Option<Entry>,
     /// Whether a step changed it.
     pub changed: bool,
+    /// When the version that was read was written.
+    last_write: Option<Time>,
 }
 
 /// Reads and steps that become one record of the journal, or nothing.
@@ -81,9 +83,10 @@ impl<'a> Tx<'a> {
             Place::Occupied(o) => Ok(o.into_mut()),
             Place::Vacant(v) => {
                 let (seq, doc) = self.store.inner.docs.version(key)?;
-                let entry = doc.map(|d| d.entry.clone());
+                let entry = doc.as_ref().map(|d| d.entry.clone());
                 Ok(v.insert(Draft {
                     seq,
+                    last_write: doc.as_ref().map(|d| d.last_write),
                     absent: entry.is_none(),
                     entry,
                     changed: false,
@@ -165,6 +168,14 @@ impl<'a> Tx<'a> {
         Ok(entry)
     }
 
+    /// When the document under a key was written before this transaction.
+    ///
+    /// # Errors
+    /// Damage, or a failure of the backend.
+    pub fn last_write(&mut self, key: &Key) -> Result<Option<Time>, StoreError> {
+        Ok(self.draft(key)?.last_write)
+    }
+
     /// Commits only if `check` holds at that moment; else the transaction runs again. It runs with
     /// the commit lock held: it must be quick and not call the store.
     pub fn require(&mut self, check: impl Fn() -> bool + 'a) {
@@ -195,6 +206,11 @@ impl<'a> Tx<'a> {
     /// Replaces the attributes at a path.
     pub fn set_attrs(&mut self, path: KeyPath, attrs: Attrs) -> Result<(), StoreError> {
         self.push(Op::SetAttrs { path, attrs })
+    }
+
+    /// Writes into the content at a path.
+    pub fn write(&mut self, path: KeyPath, patch: Patch) -> Result<(), StoreError> {
+        self.push(Op::Write { path, patch })
     }
 
     /// Number of entries taken so far: the index that the next `Take` gets.

@@ -241,7 +241,9 @@ impl Map {
         match (&self.0, &other.0) {
             (Link::Mem(a), Link::Mem(b)) => Arc::ptr_eq(a, b),
             (Link::Page(a), Link::Page(b)) => a == b,
-            _ => false,
+            (Link::Mem(run), Link::Page(page)) | (Link::Page(page), Link::Mem(run)) => {
+                run.saved.get() == Some(page)
+            }
         }
     }
 

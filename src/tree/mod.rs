@@ -19,6 +19,7 @@ mod op;
 mod page;
 mod pager;
 mod parallel;
+mod patch;
 mod presence;
 mod time;
 mod walk;
@@ -33,6 +34,7 @@ pub use op::{
 };
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 pub use pager::{PATIENCE, Pager, hex, page_key};
+pub use patch::{Patch, same as same_content};
 pub use presence::Presence;
 pub use time::Time;
 pub use walk::{PageSet, Reading, Visitor, Walk};

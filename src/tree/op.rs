@@ -8,6 +8,7 @@ use super::entry::{Attrs, Entry, Node};
 use super::error::TreeError;
 use super::page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 use super::pager::Pager;
+use super::patch::Patch;
 use super::time::Time;
 use super::walk::may_have_pages;
 use crate::value::cbor::{Reader, Writer};
@@ -50,6 +51,13 @@ pub enum Op {
         /// The attributes.
         attrs: Attrs,
     },
+    /// Writes into the content of the entry at a path.
+    Write {
+        /// Where.
+        path: KeyPath,
+        /// What.
+        patch: Patch,
+    },
     /// A document has changed without a change in it: a file that it holds a name of has.
     Touch {
         /// The document.
@@ -65,7 +73,16 @@ impl Op {
             | Self::Take { path, .. }
             | Self::Place { path, .. }
             | Self::SetAttrs { path, .. }
+            | Self::Write { path, .. }
             | Self::Touch { path } => path,
+        }
+    }
+
+    /// Bytes of memory that it may take until it is folded, beside what is in its record.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Write { patch, .. } => patch.weight(),
+            _ => 0,
         }
     }
 
@@ -157,6 +174,11 @@ impl Applier {
                 Ok(())
             }
             Op::SetAttrs { path, attrs } => set_attrs(forest, path, attrs, pager),
+            Op::Write { path, patch } => {
+                let old = write(forest, path, patch, pager)?;
+                self.displaced.extend(Some(old).filter(may_have_pages));
+                Ok(())
+            }
             Op::Touch { path } => match path.first() {
                 Some(doc) => forest.document(doc).map(drop),
                 None => Err(TreeError::malformed("an operation", "an empty path")),
@@ -246,6 +268,28 @@ fn take(
             taken.ok_or(TreeError::NotFound { depth: path.len() })
         }
     }
+}
+
+/// Gives the entry as it was.
+fn write(
+    forest: &mut dyn Forest,
+    path: &[Key],
+    patch: &Patch,
+    pager: &Pager,
+) -> Result<Entry, TreeError> {
+    let Some((doc, rest)) = path.split_first() else {
+        return Err(TreeError::malformed("an operation", "an empty path"));
+    };
+    let root = forest
+        .document(doc)?
+        .as_mut()
+        .ok_or(TreeError::NotFound { depth: 0 })?;
+    let mut old = None;
+    change(root, rest, pager, &mut |entry, _| {
+        old = Some(entry.clone());
+        patch.apply(entry, pager)
+    })?;
+    old.ok_or(TreeError::NotFound { depth: path.len() })
 }
 
 fn set_attrs(
@@ -349,6 +393,12 @@ pub fn write_ops(w: &mut Writer<'_>, ops: &[Op], pager: &Pager) -> Result<(), Tr
                 w.uint(4);
                 write_path(w, path);
             }
+            Op::Write { path, patch } => {
+                w.array(3);
+                w.uint(5);
+                write_path(w, path);
+                patch.encode(w);
+            }
         }
     }
     Ok(())
@@ -382,6 +432,10 @@ pub fn read_ops(r: &mut Reader<'_>) -> Result<Vec<Op>, TreeError> {
             },
             (4, 2) => Op::Touch {
                 path: read_path(r)?,
+            },
+            (5, 3) => Op::Write {
+                path: read_path(r)?,
+                patch: Patch::decode(r)?,
             },
             (code, _) => {
                 return Err(TreeError::malformed(

@@ -1,5 +1,6 @@
 //! The bytes of a file while it is open: what is committed, and what has been written over it.
 
+mod edits;
 mod share;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use crate::tree::{
 };
 use crate::value::Key;
 
+use edits::Edits;
 pub use share::Shared;
 
 /// Bytes of a chunk.
@@ -29,6 +31,7 @@ pub struct Buffer {
     written: BTreeMap<u64, Written>,
     /// Bytes of those that are in memory only.
     unsaved: u64,
+    edits: Edits,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ impl Buffer {
             base_len: len,
             written: BTreeMap::new(),
             unsaved: 0,
+            edits: Edits::none(),
         }
     }
 
@@ -183,6 +187,7 @@ impl Buffer {
             at += now.len() as u64;
             rest = later;
         }
+        self.edits.add(offset..at);
         self.len = self.len.max(at);
         Ok(())
     }
@@ -190,6 +195,7 @@ impl Buffer {
     /// Cuts off or extends with zeros.
     pub fn truncate(&mut self, len: u64, pager: &Pager) -> Result<(), TreeError> {
         if len < self.len {
+            self.edits.lose();
             let index = len / CHUNK_LEN;
             let keep = usize::try_from(len % CHUNK_LEN).unwrap_or(0);
             self.written
@@ -212,6 +218,7 @@ impl Buffer {
 
     /// Makes a range zeros without changing the length.
     pub fn zero(&mut self, offset: u64, len: u64, pager: &Pager) -> Result<(), TreeError> {
+        self.edits.lose();
         let end = offset.saturating_add(len).min(self.len);
         let mut at = offset;
         while at < end {
@@ -395,7 +402,7 @@ mod tests {
 
     use super::*;
     use crate::store::{CreateOptions, Location};
-    use crate::tree::convert;
+    use crate::tree::{Attrs, convert};
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -406,6 +413,7 @@ mod tests {
         Spill,
         Commit,
         CommitAsText,
+        CommitAsPatch,
     }
 
     #[test]
@@ -453,6 +461,7 @@ mod tests {
             1 => Just(Step::Spill),
             2 => Just(Step::Commit),
             1 => Just(Step::CommitAsText),
+            3 => Just(Step::CommitAsPatch),
         ]
     }
 
@@ -498,6 +507,16 @@ mod tests {
                         }
                     }
                     Step::Spill => buffer.spill(&store).unwrap(),
+                    Step::CommitAsPatch => {
+                        let patch = buffer.patch(false, Attrs::default(), pager).unwrap();
+                        let Some(patch) = patch else { continue };
+                        let written: usize = patch.pieces.iter().map(|(_, b)| b.len()).sum();
+                        prop_assert!(written <= 64 * 1024 + 1);
+                        let mut entry = piece(buffer.base.clone());
+                        patch.apply(&mut entry, pager).unwrap();
+                        let Node::Bytes(content) = entry.node else { unreachable!() };
+                        buffer = Buffer::new(content, false);
+                    }
                     Step::Commit => buffer = Buffer::new(buffer.to_content(pager).unwrap(), false),
                     Step::CommitAsText => {
                         let all = buffer.read_all(pager).unwrap();
@@ -514,6 +533,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(buffer.len(), model.len() as u64);
+                prop_assert_eq!(buffer.is_utf8(pager).unwrap(), std::str::from_utf8(&model).is_ok());
                 prop_assert!(buffer.read_all(pager).unwrap() == model);
                 let content = buffer.to_content(pager).unwrap();
                 prop_assert_eq!(content.len(), model.len() as u64);

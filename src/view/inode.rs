@@ -68,6 +68,11 @@ impl Inode {
         }
     }
 
+    /// Whether there is something to commit, or may be any moment.
+    pub(super) fn may_be_written(&self) -> bool {
+        self.dirty.load(Ordering::Acquire) || self.writers.load(Ordering::Acquire) > 0
+    }
+
     /// The number that the tree gives the entry: it tells whether what stands at the place is still
     /// the same.
     pub(super) fn number(&self) -> Ino {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, CHUNK_LEN};
 use super::render::{self, RenderError, TypeName};
 use super::special;
 use super::types::FileKind;
@@ -80,8 +80,8 @@ pub fn declared(entry: &Entry, pager: &Pager) -> Result<Option<TypeName>, TreeEr
         Node::Text(_) | Node::Map(_) | Node::Vector(_) | Node::Ref(_) => None,
         Node::Bytes(c) if c.len() > MAX_TEXT => None,
         Node::Bytes(c) => {
-            let bytes = content::read_all(c, pager)?;
-            (render::class(&bytes) == TypeName::Text).then_some(TypeName::Bytes)
+            let classed = Buffer::new(c.clone(), false).is_utf8(pager)?;
+            classed.then_some(TypeName::Bytes)
         }
         Node::Scalar(v) => {
             (special::kind(&entry.node).0 == FileKind::File).then(|| TypeName::of(v))
@@ -108,6 +108,38 @@ pub fn stays_bytes(size: u64, declared: Option<TypeName>) -> bool {
     size > MAX_TEXT && declared.is_none_or(|wanted| wanted == TypeName::Bytes)
 }
 
+/// For bytes that make the same of a file that it is, text or a byte string: whether they lack the
+/// view's newline, and the declared type where it is another. `None` if they do not, or if that takes
+/// looking at all of them.
+pub fn unchanged(
+    buffer: &Buffer,
+    entry: &Entry,
+    declared: Option<TypeName>,
+    pager: &Pager,
+) -> Result<Option<(bool, Option<String>)>, TreeError> {
+    if !buffer.changed_little() {
+        return Ok(None);
+    }
+    let size = buffer.len();
+    let stays = match (&entry.node, declared) {
+        (Node::Bytes(_), Some(TypeName::Bytes)) => true,
+        (Node::Bytes(_), None) => size > MAX_TEXT || !buffer.is_utf8(pager)?,
+        (Node::Text(_), None) => size <= MAX_TEXT && buffer.stays_utf8(pager)?,
+        (Node::Text(_), Some(TypeName::Text)) => size <= MAX_PARSED && buffer.stays_utf8(pager)?,
+        _ => false,
+    };
+    if !stays {
+        return Ok(None);
+    }
+    let text = matches!(entry.node, Node::Text(_));
+    let last = buffer.read(size.saturating_sub(1), 1, pager)?;
+    let bare = text && last != b"\n";
+    Ok(Some((
+        bare,
+        declared.map(|wanted| wanted.as_str().to_owned()),
+    )))
+}
+
 /// Makes a value of a file's bytes.
 pub fn typed(
     buffer: &Buffer,
@@ -118,7 +150,8 @@ pub fn typed(
 ) -> Result<Typed, TypingError> {
     let size = buffer.len();
     let Some(wanted) = declared else {
-        if size > MAX_TEXT {
+        // Shares what has not changed.
+        if size > MAX_TEXT || (size > CHUNK_LEN && !buffer.is_utf8(pager)?) {
             return bytes(buffer, None, pager);
         }
         let all = buffer.read_all(pager)?;

@@ -102,4 +102,9 @@ impl Observer for Watch {
             }
         }
     }
+
+    fn is_in_use(&self, key: &Key) -> bool {
+        let known = self.table.below(std::slice::from_ref(key));
+        known.iter().any(|inode| inode.may_be_written())
+    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use konserve_fs::backend::embedded::{Access, Embedded, LOCK_FILE};
+use konserve_fs::backend::embedded::{Access, Embedded, LOCK_FILE, verify_closed};
 use konserve_fs::backend::{Backend, BackendError, Precondition, Result};
 use tempfile::TempDir;
 
@@ -262,4 +262,39 @@ fn a_storage_that_lost_its_identity_is_not_made_anew() {
         matches!(created, Err(BackendError::Exists { .. })),
         "{created:?}"
     );
+}
+
+#[test]
+fn a_look_at_the_files_finds_every_flipped_bit_of_a_table() {
+    let closed = Closed::new(3500, 5500);
+    let damaged = |dir: &Path| {
+        let flaws = verify_closed(dir, &mut |_| true).unwrap();
+        flaws.into_iter().any(|flaw| !flaw.harmless)
+    };
+    assert!(!damaged(closed.dir.path()));
+    let tables: Vec<PathBuf> = closed
+        .files()
+        .into_iter()
+        .filter(|name| name.to_str().unwrap().contains("tables/"))
+        .collect();
+    assert!(!tables.is_empty());
+    let mut random = Random(3);
+    for name in tables {
+        let path = closed.dir.path().join(name);
+        let bytes = fs::read(&path).unwrap();
+        // What says where everything is stands at the end.
+        let last = (1..40).map(|n| bytes.len() - n);
+        let anywhere: Vec<usize> = (0..20).map(|_| random.below(bytes.len())).collect();
+        for at in last.chain(anywhere) {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&path, bad).unwrap();
+            assert!(
+                damaged(closed.dir.path()),
+                "byte {at} of {}",
+                path.display()
+            );
+        }
+        fs::write(&path, bytes).unwrap();
+    }
 }

@@ -15,7 +15,8 @@ const BLOCK: usize = 64 * 1024;
 #[derive(Debug)]
 struct Block {
     bytes: Box<[u8]>,
-    hash: OnceLock<blake3::Hash>,
+    /// `None` for zeroes.
+    hash: OnceLock<Option<blake3::Hash>>,
 }
 
 impl Clone for Block {
@@ -114,13 +115,16 @@ impl Content {
                 break;
             }
             let count = usize::try_from(self.length - at).unwrap();
-            let zeroes = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-            let hash = if count < BLOCK {
-                blake3::hash(&block.bytes[..count])
-            } else {
-                *block.hash.get_or_init(|| blake3::hash(&block.bytes))
+            let of = |bytes: &[u8]| {
+                let zeroes = bytes.iter().all(|byte| *byte == 0);
+                (!zeroes).then(|| blake3::hash(bytes))
             };
-            if !zeroes(&block.bytes[..count.min(BLOCK)]) {
+            let hash = if count < BLOCK {
+                of(&block.bytes[..count])
+            } else {
+                *block.hash.get_or_init(|| of(&block.bytes))
+            };
+            if let Some(hash) = hash {
                 hasher.update(&number.to_le_bytes());
                 hasher.update(hash.as_bytes());
             }

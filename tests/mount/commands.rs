@@ -291,3 +291,53 @@ fn a_demo_that_is_kept_goes_on_until_it_is_unmounted() {
     assert_eq!(got.ok().text(), "38");
     assert!(!is_mounted(Path::new(dir)));
 }
+
+#[test]
+fn a_sweep_spares_what_is_kept_named_new_or_being_written() {
+    need_root();
+    let m = Mount::new();
+    m.sh(
+        "for n in old kept named busy; do echo 1 > $n; done; mkdir dir; echo 2 > dir/f
+        setfattr -n user.kfs.keep -v 1 kept; echo other > \"$T/names\"; echo named >> \"$T/names\"",
+    );
+    m.put("api", "1");
+    std::thread::sleep(Duration::from_millis(1100));
+    m.sh("echo 3 > dir/f; ls > /dev/null");
+    let store = m.store().to_owned();
+    let sweep = |more: &[&str]| {
+        let args = ["sweep", store.to_str().unwrap(), "--before", "1s"];
+        let names = m.sandbox.path("names");
+        let keep = ["--keep-from", names.to_str().unwrap()];
+        let all = args.iter().chain(&keep).chain(more);
+        m.sandbox.kfs(all).ok().text()
+    };
+    let mut busy = fs::OpenOptions::new()
+        .append(true)
+        .open(m.path("busy"))
+        .unwrap();
+    let mut lines: Vec<String> = sweep(&["--dry-run"]).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["api", "old"]);
+    assert_eq!(m.sh("ls | tr '\\n' ' '"), "api busy dir kept named old ");
+    sweep(&[]);
+    // The kernel hears of it.
+    assert_eq!(m.sh("ls | tr '\\n' ' '"), "busy dir kept named ");
+    m.sh("[ ! -e old ]");
+    busy.write_all(b"2\n").unwrap();
+    drop(busy);
+    m.remount();
+    assert_eq!(m.sh("cat busy"), "1\n2");
+}
+
+#[test]
+fn a_daemon_evicts_by_itself_when_it_is_asked_to() {
+    need_root();
+    let m = Mount::with_options("sweep=2s");
+    m.sh("echo 1 > old; echo 1 > kept; setfattr -n user.kfs.keep -v 1 kept");
+    let end = Instant::now() + Duration::from_secs(60);
+    while m.path("old").exists() {
+        assert!(Instant::now() < end, "nothing is evicted");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(m.sh("ls"), "kept");
+}

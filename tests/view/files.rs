@@ -2,9 +2,10 @@
 
 use std::thread;
 
+use konserve_fs::value::Value;
 use konserve_fs::view::{Caller, DirItem, SetAttr, ViewError};
 
-use super::harness::{CALLER, Side};
+use super::harness::{CALLER, Side, keys};
 
 #[test]
 fn opening_with_truncation_takes_setuid_away_unless_root_does_it() {
@@ -117,4 +118,80 @@ fn a_name_that_is_taken_is_not_remembered_for_having_been_asked_for() {
     let made = s.view.create(&CALLER, 1, b"f", 0o644, 0, flags);
     assert!(matches!(made, Err(ViewError::Exists { .. })));
     assert_eq!(s.view.known(), [0; 4]);
+}
+
+/// A file of text or of bytes, with one name or two, written into by 4 KiB here and there with folds
+/// in between: nothing of it is put into pages before a fold, and what was synced is there after a
+/// kill, of the same type.
+#[test]
+fn a_small_write_to_a_long_file_is_in_the_journal_alone() {
+    for (text, linked) in [(true, false), (false, false), (true, true), (false, true)] {
+        let s = Side::new();
+        let mut model = vec![if text { b'a' } else { 0xff }; 500_000];
+        let fh = s.create("f");
+        s.view.write(&CALLER, fh, 0, &model, false).unwrap();
+        s.close(fh);
+        if linked {
+            s.link("f", "g").unwrap();
+        }
+        s.store.settle().unwrap();
+        let fh = s.open("f", libc::O_RDWR);
+        for (round, at) in [100_000, 32_000, 500_000, 504_096, 100, 600_000]
+            .into_iter()
+            .enumerate()
+        {
+            if round == 4 {
+                s.store.settle().unwrap();
+            }
+            let data = [b'b' + u8::try_from(round).unwrap(); 4096];
+            let before = s.store.written_since_round();
+            s.view.write(&CALLER, fh, at, &data, false).unwrap();
+            s.view.fsync(fh, false).unwrap();
+            assert_eq!(
+                s.store.written_since_round(),
+                before,
+                "{text} {linked} {at}"
+            );
+            let at = usize::try_from(at).unwrap();
+            model.resize(model.len().max(at + data.len()), 0);
+            model[at..at + data.len()].copy_from_slice(&data);
+        }
+        s.close(fh);
+        let folded = s.killed();
+        let fh = folded.open("f", libc::O_RDONLY);
+        assert!(folded.view.read(fh, 0, 1 << 20).unwrap() == model);
+        folded.close(fh);
+        let value = folded
+            .store
+            .get_in(&keys(if linked { "g" } else { "f" }))
+            .unwrap()
+            .unwrap();
+        match value {
+            Value::Text(t) => assert!(text && t.as_bytes() == model),
+            Value::Bytes(b) => assert!(!text && b == model),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_small_write_may_change_the_type_of_a_long_file() {
+    let s = Side::new();
+    s.put("f", &"a".repeat(100_000));
+    let fh = s.open("f", libc::O_RDWR);
+    s.view.write(&CALLER, fh, 50_000, &[0xff], false).unwrap();
+    s.view.fsync(fh, false).unwrap();
+    assert!(matches!(s.get("f"), Some(Value::Bytes(_))));
+    s.view.write(&CALLER, fh, 50_000, b"a", false).unwrap();
+    s.view.fsync(fh, false).unwrap();
+    assert_eq!(s.get("f"), Some(Value::Text("a".repeat(100_000))));
+    s.write(fh, 100_000, "\n");
+    s.view.fsync(fh, false).unwrap();
+    assert_eq!(s.get("f"), Some(Value::Text("a".repeat(100_000))));
+    s.write(fh, 100_001, "b\n");
+    s.view.fsync(fh, false).unwrap();
+    assert_eq!(s.get("f"), Some(Value::Text("a".repeat(100_000) + "\nb")));
+    s.close(fh);
+    let s = s.killed();
+    assert_eq!(s.read("f"), "a".repeat(100_000) + "\nb\n");
 }

@@ -80,7 +80,7 @@ use crate::journal::{Journal, JournalRecord, Recovery};
 pub use check::verify_closed;
 use pack::{Change, Packs};
 use record::Write;
-pub use salvage::{rebuild, replace_dir};
+pub use salvage::rebuild;
 use tree::Tree;
 use worker::Workers;
 

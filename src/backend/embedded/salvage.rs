@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use lsm_tree::table::Scanner;
 use lsm_tree::{Cache, Checksum, CompressionType, InternalValue, Table, ValueType};
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -25,10 +23,9 @@ use super::manifest::{self, Manifest};
 use super::pack::{self, Pointer};
 use super::record::{self, Write};
 use super::tree::{self, Stored};
-use super::{
-    Access, ENGINE_DIR, Embedded, KIND, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity, sync_dir,
-};
+use super::{Access, ENGINE_DIR, Embedded, KIND, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity};
 use crate::backend::log::from_log;
+use crate::backend::replace::replace_dir;
 use crate::backend::{
     Backend, BackendError, Batch, Deadline, Flaw, Operation, Precondition, Result,
 };
@@ -82,48 +79,6 @@ pub fn rebuild(dir: &Path, aside: &Path) -> Result<Vec<Flaw>> {
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(120))
-}
-
-/// Puts the directory `new` in the place of `old`, which is moved to `aside`.
-///
-/// # Errors
-/// A failure of the system.
-pub fn replace_dir(old: &Path, new: &Path, aside: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, old, AT_FDCWD, new, RenameFlags::RENAME_EXCHANGE) {
-        Ok(()) => {}
-        Err(Errno::ENOENT) => fs::rename(new, old)?,
-        // A filesystem that cannot do it in one step.
-        Err(_) => {
-            let between = new.with_extension("old");
-            fs::rename(old, &between)?;
-            fs::rename(new, old)?;
-            fs::rename(between, new)?;
-        }
-    }
-    old.parent().map_or(Ok(()), sync_dir)?;
-    match fs::rename(new, aside) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // On another disk.
-        Err(_) => {
-            copy_all(new, aside)?;
-            fs::remove_dir_all(new)
-        }
-        Ok(()) => Ok(()),
-    }
-}
-
-fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_all(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// A salvage under way.
@@ -312,7 +267,7 @@ impl Salvage {
             Ok(table) => Box::new(table.iter()),
             // Without its index: the blocks from the beginning on.
             Err(error) => {
-                lose(reason(error));
+                lose(error.reason());
                 let scanner = guarded(Operation::Open, address, || {
                     Scanner::new(path, usize::MAX, CompressionType::None, *offset)
                 });
@@ -339,7 +294,7 @@ impl Salvage {
                         || "a block at the beginning".to_owned(),
                         |address| format!("a block after {}", address.escape_ascii()),
                     );
-                    lose(format!("{after}: {}", reason(&error)));
+                    lose(format!("{after}: {}", error.reason()));
                     if bad > MOST_BLOCKS {
                         return Ok(lost);
                     }
@@ -355,7 +310,7 @@ impl Salvage {
         let id: Option<Uuid> = match identity::read(&engine, KIND) {
             Ok(id) => Some(id),
             Err(error) => {
-                self.lose(&engine.join("identity"), reason(&error));
+                self.lose(&engine.join("identity"), error.reason());
                 journal::owner(&dir)
             }
         };
@@ -393,13 +348,6 @@ impl Salvage {
             return Err("it is not what was written there".to_owned());
         }
         Ok(bytes)
-    }
-}
-
-fn reason(error: &BackendError) -> String {
-    match error {
-        BackendError::Damage { reason, .. } => reason.clone(),
-        other => other.to_string(),
     }
 }
 

@@ -17,7 +17,8 @@ use std::path::Path;
 use crate::backend::replace::replace;
 use crate::backend::{BackendError, Operation, Result};
 
-const NAME: &str = "applied";
+/// Its name in the storage's directory.
+pub const NAME: &str = "applied";
 const MAGIC: &[u8; 4] = b"KFSA";
 const FORMAT: u32 = 1;
 

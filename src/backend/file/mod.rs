@@ -53,6 +53,7 @@ mod name;
 mod ops;
 mod overlay;
 mod record;
+mod salvage;
 mod worker;
 
 use std::fs;
@@ -71,6 +72,7 @@ use super::{
 };
 use crate::journal::{Journal, JournalRecord, Recovery};
 use disk::Disk;
+pub use salvage::repair;
 use worker::{Shared, Worker};
 
 const NAME: &str = "file";

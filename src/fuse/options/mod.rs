@@ -5,7 +5,7 @@ mod parse;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-pub use parse::{OptionError, byte_count};
+pub use parse::{OptionError, age, byte_count};
 
 /// Options of a mount, as given with `-o` in a comma-separated list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct MountOptions {
     pub writeback: bool,
     /// `cache=BYTES`: memory for decoded pages and documents, with K, M, G for powers of 1024.
     pub cache: Option<u64>,
+    /// `sweep=AGE`: keys that were not written for so long are evicted.
+    pub sweep: Option<Duration>,
     /// `nonempty`: the mountpoint may have entries, which the mount then hides.
     pub nonempty: bool,
     /// `threads=N`: threads that listen to the kernel. While all of them but one are at work, what
@@ -160,6 +162,7 @@ impl Default for MountOptions {
             subtype: "kfs".to_owned(),
             writeback: false,
             cache: None,
+            sweep: None,
             nonempty: false,
             threads: const { NonZeroUsize::new(4).unwrap() },
             timeout: Duration::from_secs(20),

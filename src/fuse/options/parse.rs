@@ -34,7 +34,8 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES nonempty threads=N timeout=SECONDS, and those of \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES sweep=AGE nonempty threads=N \
+    timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
 
 impl MountOptions {
@@ -98,6 +99,7 @@ impl MountOptions {
             "fsname" => self.fsname = Some(text(name, value)?),
             "subtype" => self.subtype = text(name, value)?,
             "cache" => self.cache = Some(bytes(name, value)?),
+            "sweep" => self.sweep = Some(age(value)?),
             "threads" => self.threads = threads(name, value)?,
             "timeout" => self.timeout = seconds(name, value)?,
             _ => return Err(unwanted_value(name, value)),
@@ -204,6 +206,27 @@ fn seconds(name: &str, value: &str) -> Result<Duration, OptionError> {
         Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
         _ => Err(bad_value(name, value, "a number of seconds from 1 to 3600")),
     }
+}
+
+/// A time, as `sweep=` takes it.
+///
+/// # Errors
+/// [`OptionError`].
+pub fn age(value: &str) -> Result<Duration, OptionError> {
+    let units = [
+        ('s', 1),
+        ('m', 60),
+        ('h', 3600),
+        ('d', 24 * 3600),
+        ('w', 7 * 24 * 3600),
+    ];
+    let seconds = units.iter().find_map(|(unit, seconds)| {
+        let number: u64 = value.strip_suffix(*unit)?.parse().ok()?;
+        number.checked_mul(*seconds)
+    });
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| bad_value("sweep", value, "an age such as 90s, 15m, 36h, 30d or 8w"))
 }
 
 fn threads(name: &str, value: &str) -> Result<NonZeroUsize, OptionError> {

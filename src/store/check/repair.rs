@@ -12,7 +12,7 @@ use super::names::Names;
 use super::records::of_page;
 use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
 use crate::backend::embedded::{self, Embedded};
-use crate::backend::{Access, Backend, BackendError, Deadline, Precondition};
+use crate::backend::{Access, Backend, BackendError, Deadline, Precondition, file, replace_dir};
 use crate::codec::{Codec, Compressor};
 use crate::journal::{self, Journal, JournalRecord};
 use crate::store::commit::{read_payload, write_payload};
@@ -129,9 +129,13 @@ fn all(
     aside: &Path,
     cuts: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
-    // The files of the other kind have nothing about them that can be made anew.
-    if let Location::Embedded(_) = location {
-        engine(location, dir, aside, cuts)?;
+    match location {
+        Location::Embedded(_) => engine(location, dir, aside, cuts)?,
+        Location::File(_) => {
+            let lost = file::repair(dir, aside).map_err(|e| in_use(location, e))?;
+            cuts.extend(lost.into_iter().map(Finding::of_file));
+        }
+        Location::Memory(_) => {}
     }
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
@@ -475,7 +479,7 @@ impl Knife<'_> {
         }
         journal.sync()?;
         drop(journal);
-        embedded::replace_dir(&old, &fresh, &self.aside.join(JOURNAL)).map_err(failed)
+        replace_dir(&old, &fresh, &self.aside.join(JOURNAL)).map_err(failed)
     }
 
     /// A journal record without what is damaged in it, and whether that is all of it; `None` if it

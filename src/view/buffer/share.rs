@@ -60,6 +60,7 @@ impl Buffer {
             Some(page) => Written::Page(page),
             None => Written::Memory(Vec::new()),
         };
+        self.edits.lose();
         self.set(index, written);
         let end = index.saturating_mul(CHUNK_LEN).saturating_add(len);
         self.len = self.len.max(end);

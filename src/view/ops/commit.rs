@@ -5,13 +5,20 @@ use std::sync::Arc;
 use super::super::attr::ino_of;
 use super::super::buffer::Buffer;
 use super::super::inode::{Inode, Place};
+use super::super::render::TypeName;
 use super::super::typing::{self, TypingError};
 use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure};
 use super::create::is_dirty;
 use super::join;
-use crate::tree::edit;
-use crate::tree::{Entry, links};
+use crate::store::Tx;
+use crate::tree::edit::{self, Found};
+use crate::tree::{Content, Entry, Node, Time, links};
+use crate::value::{Key, KeyPath};
+
+/// Content up to this many bytes goes into the journal and with the next fold into pages, so that a
+/// sync is one of the journal alone.
+const IN_JOURNAL: u64 = 64 * 1024;
 
 impl View {
     /// Commits what an inode's working copy has.
@@ -54,6 +61,9 @@ impl View {
         let found = self.current(inode, work)?;
         let declared =
             typing::declared(&found.entry, pager).map_err(failure::in_inode(inode.ino))?;
+        if let Some(done) = self.try_patch(inode, work, &found, declared)? {
+            return Ok(done);
+        }
         let Some(buffer) = &mut work.buffer else {
             self.clean(inode, work);
             return Ok(true);
@@ -76,20 +86,18 @@ impl View {
         )?;
         let mut attrs = work.written_attrs(&found.entry, found.stamp);
         typing::apply(&typed, &mut attrs);
-        let mut entry = Entry::plain(typed.node).with_attrs(attrs.clone());
-        let number = |place: Place| ino_of(&entry, place.parent, &place.key, found.stamp);
-        if inode.place().map(number) != Some(inode.ino) {
-            // Another inode had the number of the entry, or its directory became a vector: it stays
-            // what it is known by.
-            attrs.ino = Some(inode.ino);
-            entry.set_attrs(attrs);
+        let mut entry = Entry::plain(typed.node).with_attrs(attrs);
+        keep_number(inode, &mut entry, found.stamp);
+        match self.put_file(inode, work, &entry)? {
+            Some(entry) => self.committed(inode, work, entry),
+            None => Ok(false),
         }
-        let committed = self.put_file(inode, work, &entry)?;
-        let Some(entry) = committed else {
-            return Ok(false);
-        };
+    }
+
+    /// A working copy is what is committed.
+    fn committed(&self, inode: &Arc<Inode>, work: &mut Work, entry: Entry) -> Result<bool> {
         let (content, newline) =
-            typing::file_bytes(&entry, pager).map_err(failure::in_inode(inode.ino))?;
+            typing::file_bytes(&entry, self.store.pager()).map_err(failure::in_inode(inode.ino))?;
         work.buffer = Some(Buffer::new(content, newline));
         work.entry = Some(entry);
         work.pending = false;
@@ -101,51 +109,85 @@ impl View {
         Ok(true)
     }
 
-    /// Puts a file's new entry; `None` if it has lost its place.
-    fn put_file(&self, inode: &Arc<Inode>, work: &Work, entry: &Entry) -> Result<Option<Entry>> {
-        let Some(place) = inode.place() else {
+    /// Commits what was written if it is little and the file stays what it is, at a cost that does
+    /// not depend on its length; `None` if that cannot be.
+    fn try_patch(
+        &self,
+        inode: &Arc<Inode>,
+        work: &mut Work,
+        found: &Found,
+        declared: Option<TypeName>,
+    ) -> Result<Option<bool>> {
+        let pager = self.store.pager();
+        let fail = failure::in_inode(inode.ino);
+        let Some(buffer) = work.buffer.as_ref().filter(|_| !work.pending) else {
             return Ok(None);
         };
-        if let Some(id) = inode.link() {
-            return self.put_linked(inode, id, entry);
+        let typed = typing::unchanged(buffer, &found.entry, declared, pager);
+        let Some((bare, declared)) = typed.map_err(&fail)? else {
+            return Ok(None);
+        };
+        let mut entry = Entry {
+            attrs: None,
+            ..found.entry.clone()
+        };
+        let mut attrs = work.written_attrs(&found.entry, found.stamp);
+        attrs.bare = bare;
+        attrs.literal = None;
+        attrs.declared = declared;
+        entry.set_attrs(attrs);
+        keep_number(inode, &mut entry, found.stamp);
+        let newline = matches!(entry.node, Node::Text(_)) && !bare;
+        let patch = buffer.patch(newline, entry.attrs(), pager);
+        let Some(patch) = patch.map_err(&fail)? else {
+            return Ok(None);
+        };
+        let place = inode.place();
+        let done = self.transact(|tx| {
+            let Some(spot) = self.spot_in(tx, inode, place.as_ref(), None)? else {
+                return Ok(None);
+            };
+            // It only means something over the very content that it was written over.
+            let is_base = match &spot.there {
+                Some(there) => {
+                    same_kind(there, &entry) && {
+                        let (content, newline) = typing::file_bytes(there, pager).map_err(&fail)?;
+                        buffer.is_over(&content, newline, pager)
+                    }
+                }
+                None => false,
+            };
+            if !is_base {
+                return Ok(None);
+            }
+            tx.write(spot.at.clone(), patch.clone())?;
+            Ok(Self::find(tx, &spot.at)?.map(|found| found.entry))
+        })?;
+        match done {
+            Some(entry) => self.committed(inode, work, entry).map(Some),
+            None => Ok(None),
         }
+    }
+
+    /// Puts a file's new entry; `None` if it has lost its place.
+    fn put_file(&self, inode: &Arc<Inode>, work: &Work, entry: &Entry) -> Result<Option<Entry>> {
+        let place = inode.place();
         let created = work.pending.then_some(work.stamp);
         // Long content goes into pages once, not in each attempt.
         let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
         self.transact(|tx| {
-            if inode.marked().is_some() {
+            let Some(spot) = self.spot_in(tx, inode, place.as_ref(), created)? else {
                 return Ok(None);
-            }
-            let (path, dir) = match self.dir_in(tx, place.parent) {
-                Ok(dir) => dir,
-                // The directory was taken away through the API.
-                Err(ViewError::Stale { .. } | ViewError::NotDirectory { .. }) => return Ok(None),
-                Err(e) => return Err(e),
             };
-            let at = join(&path, &place.key);
-            let there = Self::find(tx, &at)?;
-            // Where a name of a linked file stands now it is not the file that was there.
-            if there
-                .as_ref()
-                .is_some_and(|f| f.entry.is_dir() || f.link.is_some())
-                || (there.is_none() && created.is_none())
-            {
-                return Ok(None);
-            }
             let mut slot = prepared.borrow_mut();
             let entry = match &*slot {
                 Some(entry) => entry.clone(),
                 None => {
-                    let entry = self.in_pages(tx, &at, entry)?;
+                    let entry = self.in_pages(tx, &spot.at, entry)?;
                     slot.insert(entry).clone()
                 }
             };
-            // The directory changed when the name was created: what happened to it since stands.
-            let since = edit::times_of(&dir.entry, dir.stamp).ctime;
-            let moves = created.filter(|birth| there.is_none() && *birth > since);
-            tx.put(at, entry.clone(), moves)?;
-            let marked = Arc::clone(inode);
-            tx.require(move || marked.marked().is_none());
+            tx.put(spot.at, entry.clone(), spot.moves)?;
             if created.is_some() {
                 let (table, inode) = (Arc::clone(&self.table), Arc::clone(inode));
                 tx.on_commit(move || table.committed(&inode));
@@ -154,41 +196,92 @@ impl View {
         })
     }
 
-    /// Puts a linked file's new entry; `None` if it has lost its last name.
-    fn put_linked(&self, inode: &Arc<Inode>, id: u64, entry: &Entry) -> Result<Option<Entry>> {
-        let prepared: std::cell::RefCell<Option<Entry>> = std::cell::RefCell::new(None);
-        self.transact(|tx| {
-            if inode.marked().is_some() || tx.linked(id)?.is_none() {
+    /// Where a file's entry goes; `None` if it has lost its place, or its last name. `created` is
+    /// when it was, if it is not committed yet.
+    fn spot_in(
+        &self,
+        tx: &mut Tx<'_>,
+        inode: &Arc<Inode>,
+        place: Option<&Place>,
+        created: Option<Time>,
+    ) -> Result<Option<Target>> {
+        let Some(place) = place.filter(|_| inode.marked().is_none()) else {
+            return Ok(None);
+        };
+        let marked = Arc::clone(inode);
+        if let Some(id) = inode.link() {
+            let Some(there) = tx.linked(id)? else {
                 return Ok(None);
-            }
-            let at = links::file(id);
-            let mut slot = prepared.borrow_mut();
-            let entry = match &*slot {
-                Some(entry) => entry.clone(),
-                None => {
-                    let entry = self.in_pages(tx, &at, entry)?;
-                    slot.insert(entry).clone()
-                }
             };
-            tx.put(at, entry.clone(), None)?;
-            let marked = Arc::clone(inode);
             tx.require(move || marked.marked().is_none());
-            Ok(Some(entry))
-        })
+            return Ok(Some(Target {
+                at: links::file(id),
+                there: Some(there.entry),
+                moves: None,
+            }));
+        }
+        let (path, dir) = match self.dir_in(tx, place.parent) {
+            Ok(dir) => dir,
+            // The directory was taken away through the API.
+            Err(ViewError::Stale { .. } | ViewError::NotDirectory { .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let at = join(&path, &place.key);
+        let there = Self::find(tx, &at)?;
+        // Where a name of a linked file stands now it is not the file that was there.
+        if there
+            .as_ref()
+            .is_some_and(|f| f.entry.is_dir() || f.link.is_some())
+            || (there.is_none() && created.is_none())
+        {
+            return Ok(None);
+        }
+        tx.require(move || marked.marked().is_none());
+        // The directory changed when the name was created: what happened to it since stands.
+        let since = edit::times_of(&dir.entry, dir.stamp).ctime;
+        let moves = created.filter(|birth| there.is_none() && *birth > since);
+        Ok(Some(Target {
+            at,
+            there: there.map(|found| found.entry),
+            moves,
+        }))
     }
 
-    fn in_pages(
-        &self,
-        tx: &mut crate::store::Tx<'_>,
-        at: &[crate::value::Key],
-        entry: &Entry,
-    ) -> Result<Entry> {
-        use crate::tree::{Content, Node};
+    fn in_pages(&self, tx: &mut Tx<'_>, at: &[Key], entry: &Entry) -> Result<Entry> {
         match &entry.node {
-            Node::Text(Content::Chunked(_)) | Node::Bytes(Content::Chunked(_)) => {
+            Node::Text(Content::Chunked(c)) | Node::Bytes(Content::Chunked(c))
+                if c.len > IN_JOURNAL =>
+            {
                 Ok(tx.write_pages(at, entry)?)
             }
             _ => Ok(entry.clone()),
         }
     }
+}
+
+/// Where an entry goes.
+struct Target {
+    at: KeyPath,
+    /// What is there.
+    there: Option<Entry>,
+    /// The directory's new change time.
+    moves: Option<Time>,
+}
+
+/// Gives an entry the number that its inode is known by, if it would have another: because another
+/// inode had it, or because its directory became a vector.
+fn keep_number(inode: &Inode, entry: &mut Entry, stamp: Time) {
+    let number = |place: Place| ino_of(entry, place.parent, &place.key, stamp);
+    if inode.place().map(number) != Some(inode.ino) {
+        let mut attrs = entry.attrs();
+        attrs.ino = Some(inode.ino);
+        entry.set_attrs(attrs);
+    }
+}
+
+fn same_kind(a: &Entry, b: &Entry) -> bool {
+    matches!(
+        (&a.node, &b.node),
+        (Node::Text(_), Node::Text(_)) | (Node::Bytes(_), Node::Bytes(_))
+    )
 }

@@ -11,13 +11,13 @@ use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure, names, typing, xattrs};
 use super::check_index;
 use super::create::file_type;
+use crate::gc::KEEP;
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Entry, Map, Node, Times, convert, hex};
 use crate::value::{Key, cbor, edn};
 
 const OWN: &[u8] = b"user.kfs.";
 const TYPE: &[u8] = b"user.kfs.type";
-const KEEP: &[u8] = b"user.kfs.keep";
 /// Attributes that are answered and not listed.
 const VIRTUAL: [&[u8]; 6] = [
     b"user.kfs.key",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use konserve_fs::backend::embedded::{Access, Embedded, LOCK_FILE};
+use konserve_fs::backend::file::Files;
 use konserve_fs::backend::{Backend, Deadline};
 use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store};
 use konserve_fs::value::{Key, Value, cbor, edn};
@@ -14,16 +15,18 @@ use konserve_fs::value::{Key, Value, cbor, edn};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Embedded,
+    Files,
 }
 
 impl Kind {
     pub fn all() -> &'static [Self] {
-        &[Self::Embedded]
+        &[Self::Embedded, Self::Files]
     }
 
     pub fn location(self, dir: &Path) -> Location {
         match self {
             Self::Embedded => Location::Embedded(dir.to_owned()),
+            Self::Files => Location::parse(&format!("file:{}", dir.display())).unwrap(),
         }
     }
 
@@ -32,6 +35,9 @@ impl Kind {
         match self {
             Self::Embedded => {
                 Box::new(Embedded::open(dir, Access::ReadWrite, Duration::from_secs(10)).unwrap())
+            }
+            Self::Files => {
+                Box::new(Files::open(dir, Access::ReadWrite, Duration::from_secs(10)).unwrap())
             }
         }
     }
@@ -44,6 +50,10 @@ impl Kind {
                 open().unwrap().checkpoint().unwrap();
                 // Opening again leaves out of the log what is in tables.
                 drop(open().unwrap());
+            }
+            Self::Files => {
+                let open = Files::open(dir, Access::ReadWrite, Duration::from_secs(10));
+                open.unwrap().settle(soon()).unwrap();
             }
         }
     }
