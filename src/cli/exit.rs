@@ -211,6 +211,7 @@ fn backend(error: &BackendError) -> Exit {
         BackendError::Io { source, .. } => system(source),
         BackendError::Conflict { .. }
         | BackendError::Deadline { .. }
+        | BackendError::Abandoned { .. }
         | BackendError::Stopped { .. } => Exit::Failed,
     }
 }
@@ -269,6 +270,7 @@ fn view(error: &ViewError) -> Exit {
         ViewError::Stale { .. }
         | ViewError::BadHandle { .. }
         | ViewError::TimedOut { .. }
+        | ViewError::Interrupted { .. }
         | ViewError::Io { .. }
         | ViewError::TooManyOpen { .. }
         | ViewError::WouldBlock { .. }

@@ -21,10 +21,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whether a round is due.
-    pub fn is_due(&self, store: &Store) -> bool {
+    /// Whether a round is due, which is about to begin then.
+    pub fn is_due(&mut self, store: &Store) -> bool {
         let rested = self.last.is_none_or(|last| last.elapsed() >= REST);
         let dropped = rested && store.has_dropped();
+        if dropped {
+            // One that fails is not tried again at once.
+            self.last = Some(Instant::now());
+        }
         dropped || store.written_since_round() >= FLOOR.max(self.live / 2)
     }
 

@@ -166,6 +166,13 @@ impl Store {
         self.inner.last_seq()
     }
 
+    /// Moves with every write: while it has not moved since before something was read, that is
+    /// still so.
+    pub fn writes(&self) -> u64 {
+        // A snapshot does not change.
+        self.at.map_or_else(|| self.inner.docs.published(), |_| 0)
+    }
+
     /// A stamp of the store's clock, later than every one before.
     pub fn now(&self) -> Time {
         self.inner.clock.tick()

@@ -334,9 +334,7 @@ impl Knife<'_> {
         let (key, doc) = match record::load_any(address, &self.pager) {
             Ok(Some((key, Some(doc)))) => (key, doc),
             Ok(Some((_, None)) | None) => return Ok(None),
-            Err(StoreError::Backend(
-                error @ (BackendError::Deadline { .. } | BackendError::Stopped { .. }),
-            )) => return Err(error.into()),
+            Err(StoreError::Backend(error)) if error.is_silence() => return Err(error.into()),
             Err(error) => {
                 keep(&*backend, address, &self.aside)?;
                 let what = record_name(address);
