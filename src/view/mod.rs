@@ -3,7 +3,8 @@
 //! `table` holds the inodes that the kernel knows and where they are; an inode's `Work` is its
 //! working copy, shared by all handles. `ops` has one file per family of operations. A name operation
 //! is one transaction of the store; it moves the inodes in the table within the commit, so both always
-//! agree. The view knows neither fuser nor error numbers.
+//! agree. The view knows neither fuser nor error numbers. A snapshot is a view over the store as it
+//! was; `control` puts `.kfs` beside the live view and hands each operation to the view that it is of.
 //!
 //! Lock order: an inode's working copy (of two, the one with the smaller number first), then the
 //! store's commit lock, then the table. No lock but a working copy's is held during input or output,

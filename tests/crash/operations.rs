@@ -95,6 +95,9 @@ pub fn populate(run: &mut Run<'_>, random: &mut Random) {
             s.store.assoc_in(&path, &value).unwrap()
         });
     }
+    run.step("populate", Later, |s| {
+        snapshot::take(&s.store.unsynced(), "s0").unwrap();
+    });
     for dir in ["dir", "dir/sub", "dir/empty", "empty"] {
         run.step("populate", Later, |s| make_dir(&s.view, dir));
     }

@@ -124,7 +124,7 @@ fn a_backup_from_snapshot_to_snapshot_copies_what_changed() {
     assert!(copied("a").is_empty());
     m.sh("mkdir .kfs/snapshot/b");
     assert!(copied("b").is_empty());
-    m.put("doc/:b/:c", "\"y\"");
+    m.put("doc/:b/:c", "\"longer\"");
     m.sh("rm dir/5; mkdir .kfs/snapshot/c; echo later > dir/2");
     assert_eq!(copied("c"), ["dir/5", "doc/:b/:c"]);
     assert!(copied("c").is_empty());
