@@ -127,6 +127,14 @@ pub enum BackendError {
         /// On what.
         address: Address,
     },
+    /// Nobody waits for the answer any more. A write may have been done all the same.
+    #[error("{operation} {address}: given up, as nobody waits for it any more")]
+    Abandoned {
+        /// What was being done.
+        operation: Operation,
+        /// On what.
+        address: Address,
+    },
     /// The storage was opened for reading only.
     #[error("{operation} {address}: the storage is open for reading only")]
     ReadOnly {
@@ -210,6 +218,15 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// Whether it says nothing of what is stored: the storage did not answer.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Deadline { .. } | Self::Abandoned { .. } | Self::Stopped { .. }
+        )
+    }
+
     /// What is wrong, without the place where an error names one beside it.
     pub(super) fn reason(&self) -> String {
         match self {

@@ -7,7 +7,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -16,6 +15,9 @@ use super::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, Operation, Precondition, Result,
     Written,
 };
+
+/// How often a hanging call looks whether it may go on.
+const HANGING: Duration = Duration::from_millis(10);
 
 /// Which faults occur, and how often. All rates are per thousand calls; the default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub struct Faults {
     pub delay: u16,
     /// The longest delay.
     pub longest_delay: Duration,
+    /// Calls that hang until they are given up or other faults are set.
+    pub hang: u16,
+    /// Calls that panic, as a bug would make them.
+    pub panic: u16,
     /// The call, counted from 0, from which on everything fails with [`BackendError::Stopped`].
     pub stop_at: Option<u64>,
     /// The same, counting only writes and syncs. Reads fail too, once it is reached.
@@ -49,6 +55,7 @@ pub struct Faulty {
     faults: RwLock<Faults>,
     calls: AtomicU64,
     writes: AtomicU64,
+    hanging: AtomicU64,
 }
 
 /// One call's fate.
@@ -66,6 +73,7 @@ impl Faulty {
             faults: RwLock::new(faults),
             calls: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            hanging: AtomicU64::new(0),
         }
     }
 
@@ -81,6 +89,29 @@ impl Faulty {
             self.calls.load(Ordering::Relaxed),
             self.writes.load(Ordering::Relaxed),
         )
+    }
+
+    /// How many calls hang.
+    #[must_use]
+    pub fn hanging(&self) -> u64 {
+        self.hanging.load(Ordering::Acquire)
+    }
+
+    /// Comes back when other faults are set.
+    fn hang(
+        &self,
+        faults: Faults,
+        operation: Operation,
+        address: &[u8],
+        deadline: Deadline,
+    ) -> Result<()> {
+        self.hanging.fetch_add(1, Ordering::AcqRel);
+        let mut waited = Ok(());
+        while waited.is_ok() && *self.faults.read() == faults {
+            waited = deadline.wait(HANGING, operation, address);
+        }
+        self.hanging.fetch_sub(1, Ordering::AcqRel);
+        waited
     }
 
     /// Counts a call, delays it, and fails it if it is to do nothing.
@@ -107,6 +138,13 @@ impl Faulty {
         }
         let call = Call { number, faults };
         call.delay(operation, address, deadline)?;
+        if call.happens(Fault::Hang, faults.hang) {
+            self.hang(faults, operation, address, deadline)?;
+        }
+        #[expect(clippy::panic, reason = "the fault asked for")]
+        if call.happens(Fault::Panic, faults.panic) {
+            panic!("{operation} panics on purpose");
+        }
         if call.happens(Fault::Error, faults.error) {
             return Err(failure(operation, address));
         }
@@ -136,6 +174,8 @@ enum Fault {
     FlipBit,
     Truncate,
     TruncateLength,
+    Hang,
+    Panic,
 }
 
 impl Call {
@@ -161,8 +201,7 @@ impl Call {
             return Ok(());
         }
         let length = Duration::from_micros(self.random(Fault::DelayLength) % longest);
-        thread::sleep(length.min(deadline.remaining()));
-        deadline.check(operation, address)
+        deadline.wait(length, operation, address)
     }
 
     /// Turns the outcome of a write that was done into a failure, if its reply is to be lost.

@@ -24,7 +24,8 @@
 //!   `BadAddress` or `TooLarge` has changed nothing. After any other error of a write the blob
 //!   holds the old bytes or the new ones: the caller must look, or write again.
 //! * **Time.** Every call takes a [`Deadline`] and comes back at about that time, if need be with
-//!   [`BackendError::Deadline`].
+//!   [`BackendError::Deadline`]. Whoever waits in it asks the deadline from time to time, and so
+//!   learns, too, that nobody waits any more.
 //! * **Damage** that a backend itself notices is [`BackendError::Damage`]. It never hands out
 //!   bytes that it knows to be wrong, and never reports a damaged blob as absent.
 
@@ -45,7 +46,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use batch::{Batch, BatchOp};
-pub use deadline::Deadline;
+pub use deadline::{Deadline, Patience};
 pub use error::{Address, BackendError, Operation};
 pub use lock::{Access, LOCK_FILE, Lock};
 pub use replace::replace_dir;

@@ -198,6 +198,7 @@ fn backend(error: &BackendError) -> Exit {
         BackendError::Io { source, .. } => system(source),
         BackendError::Conflict { .. }
         | BackendError::Deadline { .. }
+        | BackendError::Abandoned { .. }
         | BackendError::Stopped { .. } => Exit::Failed,
     }
 }
@@ -256,6 +257,7 @@ fn view(error: &ViewError) -> Exit {
         ViewError::Stale { .. }
         | ViewError::BadHandle { .. }
         | ViewError::TimedOut { .. }
+        | ViewError::Interrupted { .. }
         | ViewError::Io { .. }
         | ViewError::TooManyOpen { .. }
         | ViewError::WouldBlock { .. }

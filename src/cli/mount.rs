@@ -30,7 +30,8 @@ Options of -o, separated by commas; of two that contradict each other the later 
   nosuid, suid  nodev, dev  exec, noexec  noatime   as mount(8)
   fsname=NAME           what is shown as mounted (default: the store); subtype=NAME: the type fuse.NAME
   nonempty              the directory may have entries, which the mount hides
-  threads=N             operations under way at once
+  threads=N             threads that listen to the kernel (4)
+  timeout=SECONDS       an operation that takes longer fails with an I/O error (20)
   cache=BYTES           memory for decoded pages and documents, with K, M or G (32M)
   sweep=AGE             evict keys that were not written for so long (30d, 36h), as kfs sweep does
   writeback             the kernel collects writes: random small ones get faster, new files slower

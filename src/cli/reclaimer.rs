@@ -1,6 +1,7 @@
 //! Freeing pages and evicting keys in a daemon, without being asked.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -33,14 +34,20 @@ impl Reclaimer {
             let mut pace = Pace::default();
             let mut swept: Option<Instant> = None;
             while !stopped.load(Ordering::Relaxed) {
-                if pace.is_due(&store) {
-                    round(&store, &stopped, &mut pace);
-                }
-                if let Some(age) = age
-                    && swept.is_none_or(|last| last.elapsed() >= SWEEP.min(age))
-                {
-                    sweep(&store, age, &stopped);
-                    swept = Some(Instant::now());
+                let turn = || {
+                    if pace.is_due(&store) {
+                        round(&store, &stopped, &mut pace);
+                    }
+                    if let Some(age) = age
+                        && swept.is_none_or(|last| last.elapsed() >= SWEEP.min(age))
+                    {
+                        sweep(&store, age, &stopped);
+                        swept = Some(Instant::now());
+                    }
+                };
+                // A bug must not end the freeing for good.
+                if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+                    tracing::error!("a bug: freeing pages panicked; trying again");
                 }
                 thread::park_timeout(LOOK);
             }

@@ -1,12 +1,13 @@
 //! The kernel's operations, each handed to the view and its answer handed back.
 //!
 //! Nothing is decided here: an operation translates its arguments, calls the view under the
-//! [`Guard`], and replies.
+//! [`Guard`], and replies, on a thread that the [`Crew`] chooses.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -18,7 +19,8 @@ use fuser::{
 
 use super::answer::{self, GENERATION, Lifetime};
 use super::convert::{bare_attr, file_attr, file_type, set_time};
-use super::guard::Guard;
+use super::crew::Crew;
+use super::guard::{Guard, Task};
 use super::init::{self, Protocol};
 use super::wake::{self, Waker};
 use crate::view::{Caller, DirItem, FileKind, Lasting, SetAttr, View, ViewError};
@@ -29,41 +31,42 @@ const LONGEST_NAME: usize = 255;
 /// A view as fuser wants a filesystem to be.
 #[derive(Debug)]
 pub(super) struct Adaptor {
-    guard: Guard<View>,
+    desk: Arc<Desk>,
     protocol: Protocol,
-    lifetime: Lifetime,
-    waker: Waker,
+    crew: Crew,
 }
 
-impl Adaptor {
-    pub(super) fn new(
-        guard: Guard<View>,
-        protocol: Protocol,
-        lifetime: Lifetime,
-        waker: Waker,
-    ) -> Self {
-        Self {
-            guard,
-            protocol,
-            lifetime,
-            waker,
-        }
+/// What operations are done with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) guard: Guard<View>,
+    pub(super) lifetime: Lifetime,
+    pub(super) waker: Waker,
+}
+
+/// An operation on the thread that does it.
+struct Doing {
+    desk: Arc<Desk>,
+    task: Task,
+    caller: Caller,
+}
+
+impl Doing {
+    fn run<T>(&self, run: impl FnOnce(&View, &Caller) -> Result<T, ViewError>) -> Result<T, Errno> {
+        let caller = &self.caller;
+        self.desk.guard.run(&self.task, |view| run(view, caller))
     }
 
     /// Answers as if a name that is there had just been made.
-    fn made(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let answer = self.guard.run("lookup", parent, |view| {
-            view.lookup(&caller(request), parent.0, name.as_bytes())
-        });
-        self.lifetime.entry(answer, reply);
+    fn made(&self, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let answer = self.run(|view, caller| view.lookup(caller, parent.0, name.as_bytes()));
+        self.desk.lifetime.entry(answer, reply);
     }
 
     /// Lists a directory into a buffer. An error after the first item waits for the next call, as
     /// the view has already counted references to what is in the buffer.
     fn list(
         &self,
-        operation: &'static str,
-        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         plus: bool,
@@ -72,25 +75,49 @@ impl Adaptor {
         let mut added = false;
         let mut emit = |item: &DirItem<'_>| {
             if item.name.len() > LONGEST_NAME {
-                tracing::error!(ino = ino.0, "a bug: a name of {} bytes", item.name.len());
+                tracing::error!(fh = fh.0, "a bug: a name of {} bytes", item.name.len());
                 return false;
             }
             let full = add(item);
             added |= !full;
             full
         };
-        let answer = self.guard.run(operation, ino, |view| {
-            view.readdir(fh.0, offset, plus, &mut emit)
-        });
+        let answer = self.run(|view, _| view.readdir(fh.0, offset, plus, &mut emit));
         if added { Ok(()) } else { answer }
     }
 }
 
-fn caller(request: &Request) -> Caller {
-    Caller {
-        uid: request.uid(),
-        gid: request.gid(),
-        pid: request.pid(),
+impl Adaptor {
+    pub(super) fn new(desk: Desk, protocol: Protocol, crew: Crew) -> Self {
+        Self {
+            desk: Arc::new(desk),
+            protocol,
+            crew,
+        }
+    }
+
+    /// Does an operation on an inode, or has it done, with `what` it is about.
+    fn run<A>(
+        &self,
+        request: &Request,
+        operation: &'static str,
+        ino: INodeNo,
+        what: &A,
+        work: impl FnOnce(&Doing, &A) + Send + 'static,
+    ) where
+        A: ToOwned + ?Sized,
+        A::Owned: Send + 'static,
+    {
+        let doing = Doing {
+            desk: Arc::clone(&self.desk),
+            task: Task::new(operation, ino.0, request.pid()),
+            caller: Caller {
+                uid: request.uid(),
+                gid: request.gid(),
+                pid: request.pid(),
+            },
+        };
+        self.crew.run(what, move |what| work(&doing, what));
     }
 }
 
@@ -101,42 +128,50 @@ impl Filesystem for Adaptor {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if self.waker.hides(request, name) {
-            return reply.error(Errno::ENOENT);
-        }
-        if self.waker.shows(request, name) {
-            let attr = bare_attr(wake::GONE, FileKind::File);
-            return reply.entry(&Duration::ZERO, &attr, GENERATION);
-        }
-        let answer = self.guard.run("lookup", parent, |view| {
-            match view.lookup(&caller(request), parent.0, name.as_bytes()) {
-                Err(ViewError::NotFound {
-                    lasting: Lasting::UntilInvalidated,
-                    ..
-                }) => Ok(None),
-                other => other.map(Some),
+        self.run(request, "lookup", parent, name, move |this, name| {
+            let Desk {
+                waker, lifetime, ..
+            } = &*this.desk;
+            if waker.hides(&this.caller, name) {
+                return reply.error(Errno::ENOENT);
+            }
+            if waker.shows(&this.caller, name) {
+                let attr = bare_attr(wake::GONE, FileKind::File);
+                return reply.entry(&Duration::ZERO, &attr, GENERATION);
+            }
+            let answer =
+                this.run(
+                    |view, caller| match view.lookup(caller, parent.0, name.as_bytes()) {
+                        Err(ViewError::NotFound {
+                            lasting: Lasting::UntilInvalidated,
+                            ..
+                        }) => Ok(None),
+                        other => other.map(Some),
+                    },
+                );
+            match answer {
+                Ok(None) => lifetime.absence(reply),
+                Ok(Some(attr)) => lifetime.entry(Ok(attr), reply),
+                Err(errno) => reply.error(errno),
             }
         });
-        match answer {
-            Ok(None) => self.lifetime.absence(reply),
-            Ok(Some(attr)) => self.lifetime.entry(Ok(attr), reply),
-            Err(errno) => reply.error(errno),
-        }
     }
 
-    fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
-        // There is no reply to a FORGET; the guard has logged what there was to say.
-        let _logged = self.guard.run("forget", ino, |view| {
-            view.forget(ino.0, count);
-            Ok(())
+    fn forget(&self, request: &Request, ino: INodeNo, count: u64) {
+        self.run(request, "forget", ino, &(), move |this, ()| {
+            // There is no reply to a FORGET; the guard has logged what there was to say.
+            let _logged = this.run(|view, _| {
+                view.forget(ino.0, count);
+                Ok(())
+            });
         });
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        let answer = self.guard.run("getattr", ino, |view| {
-            view.getattr(ino.0, fh.map(|fh| fh.0))
+    fn getattr(&self, request: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.run(request, "getattr", ino, &(), move |this, ()| {
+            let answer = this.run(|view, _| view.getattr(ino.0, fh.map(|fh| fh.0)));
+            this.desk.lifetime.attr(answer, reply);
         });
-        self.lifetime.attr(answer, reply);
     }
 
     fn setattr(
@@ -166,20 +201,21 @@ impl Filesystem for Adaptor {
             mtime: mtime.map(set_time),
             fh: fh.map(|fh| fh.0),
         };
-        let answer = self.guard.run("setattr", ino, |view| {
-            if size.is_some() && self.waker.keeps(request) {
-                return view.getattr(ino.0, set.fh);
-            }
-            view.setattr(&caller(request), ino.0, &set)
+        self.run(request, "setattr", ino, &(), move |this, ()| {
+            let answer = this.run(|view, caller| {
+                if size.is_some() && this.desk.waker.keeps(caller) {
+                    return view.getattr(ino.0, set.fh);
+                }
+                view.setattr(caller, ino.0, &set)
+            });
+            this.desk.lifetime.attr(answer, reply);
         });
-        self.lifetime.attr(answer, reply);
     }
 
-    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        answer::data(
-            self.guard.run("readlink", ino, |view| view.readlink(ino.0)),
-            reply,
-        );
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        self.run(request, "readlink", ino, &(), move |this, ()| {
+            answer::data(this.run(|view, _| view.readlink(ino.0)), reply);
+        });
     }
 
     fn mknod(
@@ -192,14 +228,15 @@ impl Filesystem for Adaptor {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        if self.waker.hides(request, name) {
-            return self.made(request, parent, name, reply);
-        }
-        let answer = self.guard.run("mknod", parent, |view| {
-            let name = name.as_bytes();
-            view.mknod(&caller(request), parent.0, name, mode, umask, rdev)
+        self.run(request, "mknod", parent, name, move |this, name| {
+            if this.desk.waker.hides(&this.caller, name) {
+                return this.made(parent, name, reply);
+            }
+            let answer = this.run(|view, caller| {
+                view.mknod(caller, parent.0, name.as_bytes(), mode, umask, rdev)
+            });
+            this.desk.lifetime.entry(answer, reply);
         });
-        self.lifetime.entry(answer, reply);
     }
 
     fn mkdir(
@@ -211,30 +248,31 @@ impl Filesystem for Adaptor {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        if self.waker.hides(request, name) {
-            return self.made(request, parent, name, reply);
-        }
-        let answer = self.guard.run("mkdir", parent, |view| {
-            view.mkdir(&caller(request), parent.0, name.as_bytes(), mode, umask)
+        self.run(request, "mkdir", parent, name, move |this, name| {
+            if this.desk.waker.hides(&this.caller, name) {
+                return this.made(parent, name, reply);
+            }
+            let answer =
+                this.run(|view, caller| view.mkdir(caller, parent.0, name.as_bytes(), mode, umask));
+            this.desk.lifetime.entry(answer, reply);
         });
-        self.lifetime.entry(answer, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        if self.waker.shows(request, name) {
-            return reply.ok();
-        }
-        let answer = self.guard.run("unlink", parent, |view| {
-            view.unlink(&caller(request), parent.0, name.as_bytes())
+        self.run(request, "unlink", parent, name, move |this, name| {
+            if this.desk.waker.shows(&this.caller, name) {
+                return reply.ok();
+            }
+            let answer = this.run(|view, caller| view.unlink(caller, parent.0, name.as_bytes()));
+            answer::empty(answer, reply);
         });
-        answer::empty(answer, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let answer = self.guard.run("rmdir", parent, |view| {
-            view.rmdir(&caller(request), parent.0, name.as_bytes())
+        self.run(request, "rmdir", parent, name, move |this, name| {
+            let answer = this.run(|view, caller| view.rmdir(caller, parent.0, name.as_bytes()));
+            answer::empty(answer, reply);
         });
-        answer::empty(answer, reply);
     }
 
     fn symlink(
@@ -245,11 +283,13 @@ impl Filesystem for Adaptor {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let answer = self.guard.run("symlink", parent, |view| {
+        let target = target.to_owned();
+        self.run(request, "symlink", parent, name, move |this, name| {
             let target = target.as_os_str().as_bytes();
-            view.symlink(&caller(request), parent.0, name.as_bytes(), target)
+            let answer =
+                this.run(|view, caller| view.symlink(caller, parent.0, name.as_bytes(), target));
+            this.desk.lifetime.entry(answer, reply);
         });
-        self.lifetime.entry(answer, reply);
     }
 
     fn rename(
@@ -263,20 +303,17 @@ impl Filesystem for Adaptor {
         reply: ReplyEmpty,
     ) {
         let known = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE;
-        let answer = self.guard.run("rename", parent, |view| {
-            if !known.contains(flags) {
-                return Err(ViewError::invalid("rename", "unknown flags"));
-            }
-            view.rename(
-                &caller(request),
-                parent.0,
-                name.as_bytes(),
-                newparent.0,
-                newname.as_bytes(),
-                flags.bits(),
-            )
+        let newname = newname.to_owned();
+        self.run(request, "rename", parent, name, move |this, name| {
+            let answer = this.run(|view, caller| {
+                if !known.contains(flags) {
+                    return Err(ViewError::invalid("rename", "unknown flags"));
+                }
+                let (old, new) = (name.as_bytes(), newname.as_bytes());
+                view.rename(caller, parent.0, old, newparent.0, new, flags.bits())
+            });
+            answer::empty(answer, reply);
         });
-        answer::empty(answer, reply);
     }
 
     fn link(
@@ -287,18 +324,21 @@ impl Filesystem for Adaptor {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        let answer = self.guard.run("link", ino, |view| {
-            view.link(&caller(request), ino.0, newparent.0, newname.as_bytes())
+        self.run(request, "link", ino, newname, move |this, name| {
+            let answer =
+                this.run(|view, caller| view.link(caller, ino.0, newparent.0, name.as_bytes()));
+            this.desk.lifetime.entry(answer, reply);
         });
-        self.lifetime.entry(answer, reply);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let flags = self.protocol.open_flags(flags.0);
-        let answer = self.guard.run("open", ino, |view| {
-            view.open(&caller(request), ino.0, flags)
+        self.run(request, "open", ino, &(), move |this, ()| {
+            answer::opened(
+                this.run(|view, caller| view.open(caller, ino.0, flags)),
+                reply,
+            );
         });
-        answer::opened(answer, reply);
     }
 
     fn create(
@@ -312,16 +352,17 @@ impl Filesystem for Adaptor {
         reply: ReplyCreate,
     ) {
         let flags = self.protocol.open_flags(flags);
-        let answer = self.guard.run("create", parent, |view| {
-            let name = name.as_bytes();
-            view.create(&caller(request), parent.0, name, mode, umask, flags)
+        self.run(request, "create", parent, name, move |this, name| {
+            let answer = this.run(|view, caller| {
+                view.create(caller, parent.0, name.as_bytes(), mode, umask, flags)
+            });
+            this.desk.lifetime.created(answer, reply);
         });
-        self.lifetime.created(answer, reply);
     }
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -330,11 +371,9 @@ impl Filesystem for Adaptor {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        answer::data(
-            self.guard
-                .run("read", ino, |view| view.read(fh.0, offset, size)),
-            reply,
-        );
+        self.run(request, "read", ino, &(), move |this, ()| {
+            answer::data(this.run(|view, _| view.read(fh.0, offset, size)), reply);
+        });
     }
 
     fn write(
@@ -350,26 +389,28 @@ impl Filesystem for Adaptor {
         reply: ReplyWrite,
     ) {
         let kill_priv = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let answer = self.guard.run("write", ino, |view| {
-            view.write(&caller(request), fh.0, offset, data, kill_priv)
+        self.run(request, "write", ino, data, move |this, data| {
+            let answer = this.run(|view, caller| view.write(caller, fh.0, offset, data, kill_priv));
+            answer::written(answer, reply);
         });
-        answer::written(answer, reply);
     }
 
     fn flush(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        answer::empty(self.guard.run("flush", ino, |view| view.flush(fh.0)), reply);
+        self.run(request, "flush", ino, &(), move |this, ()| {
+            answer::empty(this.run(|view, _| view.flush(fh.0)), reply);
+        });
     }
 
     fn release(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
@@ -377,105 +418,113 @@ impl Filesystem for Adaptor {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        answer::empty(
-            self.guard.run("release", ino, |view| view.release(fh.0)),
-            reply,
-        );
-    }
-
-    fn fsync(&self, _: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        let answer = self
-            .guard
-            .run("fsync", ino, |view| view.fsync(fh.0, datasync));
-        answer::empty(answer, reply);
-    }
-
-    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self
-            .guard
-            .run("opendir", ino, |view| view.opendir(&caller(request), ino.0))
-        {
-            Ok(fh) => reply.opened(FileHandle(fh), FopenFlags::empty()),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
-    fn readdir(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
-        let answer = self.list("readdir", ino, fh, offset, false, &mut |item| {
-            let name = OsStr::from_bytes(item.name);
-            reply.add(INodeNo(item.ino), item.offset, file_type(item.kind), name)
+        self.run(request, "release", ino, &(), move |this, ()| {
+            answer::empty(this.run(|view, _| view.release(fh.0)), reply);
         });
-        match answer {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
     }
 
-    fn readdirplus(
+    fn fsync(
         &self,
-        _: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
-        let answer = self.list("readdirplus", ino, fh, offset, true, &mut |item| {
-            // `.` and `..` come without attributes: the kernel takes only their number and kind.
-            let (attr, lifetime) = match item.attr {
-                Some(attr) => (file_attr(attr), self.lifetime.of_attr(attr)),
-                None => (bare_attr(item.ino, item.kind), Duration::ZERO),
-            };
-            let name = OsStr::from_bytes(item.name);
-            reply.add(attr.ino, item.offset, name, &lifetime, &attr, GENERATION)
-        });
-        match answer {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
-    fn releasedir(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        let answer = self
-            .guard
-            .run("releasedir", ino, |view| view.releasedir(fh.0));
-        answer::empty(answer, reply);
-    }
-
-    fn fsyncdir(
-        &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        let answer = self
-            .guard
-            .run("fsyncdir", ino, |view| view.fsyncdir(fh.0, datasync));
-        answer::empty(answer, reply);
+        self.run(request, "fsync", ino, &(), move |this, ()| {
+            answer::empty(this.run(|view, _| view.fsync(fh.0, datasync)), reply);
+        });
     }
 
-    fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        match self.guard.run("statfs", ino, View::statfs) {
-            Ok(s) => reply.statfs(
-                s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
-            ),
-            Err(errno) => reply.error(errno),
-        }
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.run(request, "opendir", ino, &(), move |this, ()| {
+            match this.run(|view, caller| view.opendir(caller, ino.0)) {
+                Ok(fh) => reply.opened(FileHandle(fh), FopenFlags::empty()),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        self.run(request, "readdir", ino, &(), move |this, ()| {
+            let answer = this.list(fh, offset, false, &mut |item| {
+                let name = OsStr::from_bytes(item.name);
+                reply.add(INodeNo(item.ino), item.offset, file_type(item.kind), name)
+            });
+            match answer {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        self.run(request, "readdirplus", ino, &(), move |this, ()| {
+            let answer = this.list(fh, offset, true, &mut |item| {
+                // `.` and `..` come without attributes: the kernel takes only their number and kind.
+                let (attr, lifetime) = match item.attr {
+                    Some(attr) => (file_attr(attr), this.desk.lifetime.of_attr(attr)),
+                    None => (bare_attr(item.ino, item.kind), Duration::ZERO),
+                };
+                let name = OsStr::from_bytes(item.name);
+                reply.add(attr.ino, item.offset, name, &lifetime, &attr, GENERATION)
+            });
+            match answer {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.run(request, "releasedir", ino, &(), move |this, ()| {
+            answer::empty(this.run(|view, _| view.releasedir(fh.0)), reply);
+        });
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.run(request, "fsyncdir", ino, &(), move |this, ()| {
+            answer::empty(this.run(|view, _| view.fsyncdir(fh.0, datasync)), reply);
+        });
+    }
+
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.run(request, "statfs", ino, &(), move |this, ()| {
+            match this.run(|view, _| view.statfs()) {
+                Ok(s) => reply.statfs(
+                    s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
+                ),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn setxattr(
@@ -488,11 +537,13 @@ impl Filesystem for Adaptor {
         position: u32,
         reply: ReplyEmpty,
     ) {
-        let answer = self.guard.run("setxattr", ino, |view| {
-            let name = name.as_bytes();
-            view.setxattr(&caller(request), ino.0, name, value, flags, position)
+        let name = name.to_owned();
+        self.run(request, "setxattr", ino, value, move |this, value| {
+            let answer = this.run(|view, caller| {
+                view.setxattr(caller, ino.0, name.as_bytes(), value, flags, position)
+            });
+            answer::empty(answer, reply);
         });
-        answer::empty(answer, reply);
     }
 
     fn getxattr(
@@ -503,24 +554,24 @@ impl Filesystem for Adaptor {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let answer = self.guard.run("getxattr", ino, |view| {
-            view.getxattr(&caller(request), ino.0, name.as_bytes())
+        self.run(request, "getxattr", ino, name, move |this, name| {
+            let answer = this.run(|view, caller| view.getxattr(caller, ino.0, name.as_bytes()));
+            answer::xattr(answer, size, reply);
         });
-        answer::xattr(answer, size, reply);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let answer = self.guard.run("listxattr", ino, |view| {
-            view.listxattr(&caller(request), ino.0)
+        self.run(request, "listxattr", ino, &(), move |this, ()| {
+            let answer = this.run(|view, caller| view.listxattr(caller, ino.0));
+            answer::xattr(answer, size, reply);
         });
-        answer::xattr(answer, size, reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let answer = self.guard.run("removexattr", ino, |view| {
-            view.removexattr(&caller(request), ino.0, name.as_bytes())
+        self.run(request, "removexattr", ino, name, move |this, name| {
+            let answer = this.run(|view, caller| view.removexattr(caller, ino.0, name.as_bytes()));
+            answer::empty(answer, reply);
         });
-        answer::empty(answer, reply);
     }
 
     /// Asked only without `default_permissions`, where everybody may do everything: the kernel
@@ -554,28 +605,28 @@ impl Filesystem for Adaptor {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let answer = self.guard.run("fallocate", ino, |view| {
-            view.fallocate(&caller(request), fh.0, offset, length, mode)
+        self.run(request, "fallocate", ino, &(), move |this, ()| {
+            let answer =
+                this.run(|view, caller| view.fallocate(caller, fh.0, offset, length, mode));
+            answer::empty(answer, reply);
         });
-        answer::empty(answer, reply);
     }
 
     fn lseek(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match self
-            .guard
-            .run("lseek", ino, |view| view.lseek(fh.0, offset, whence))
-        {
-            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
-            Err(errno) => reply.error(errno),
-        }
+        self.run(request, "lseek", ino, &(), move |this, ()| {
+            match this.run(|view, _| view.lseek(fh.0, offset, whence)) {
+                Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn copy_file_range(
@@ -593,15 +644,16 @@ impl Filesystem for Adaptor {
     ) {
         // The reply has room for 32 bits.
         let len = len.min(u64::from(u32::MAX));
-        let answer = self.guard.run("copy_file_range", ino, |view| {
-            if !flags.is_empty() {
-                return Err(ViewError::invalid("copy_file_range", "unknown flags"));
-            }
-            let who = caller(request);
-            let copied =
-                view.copy_file_range(&who, fh_in.0, offset_in, fh_out.0, offset_out, len)?;
-            Ok(u32::try_from(copied).unwrap_or(u32::MAX))
+        self.run(request, "copy_file_range", ino, &(), move |this, ()| {
+            let answer = this.run(|view, caller| {
+                if !flags.is_empty() {
+                    return Err(ViewError::invalid("copy_file_range", "unknown flags"));
+                }
+                let copied =
+                    view.copy_file_range(caller, fh_in.0, offset_in, fh_out.0, offset_out, len)?;
+                Ok(u32::try_from(copied).unwrap_or(u32::MAX))
+            });
+            answer::written(answer, reply);
         });
-        answer::written(answer, reply);
     }
 }

@@ -38,6 +38,9 @@ pub(super) fn errno(error: &ViewError) -> Errno {
         // Not ETIMEDOUT, which no program expects of a file: an answer that did not come is an
         // I/O error, as on a disk.
         ViewError::TimedOut { .. } => Errno::EIO,
+        // Only a process that is being killed, and never sees it, waits no more. The kernel forgets
+        // the names concerned when it sees this, as nobody knows whether it was done.
+        ViewError::Interrupted { .. } => Errno::EINTR,
         // Not EUCLEAN or EBADMSG, for the same reason.
         ViewError::Damaged { .. } => Errno::EIO,
         ViewError::Io { .. } => Errno::EIO,

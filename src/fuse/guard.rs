@@ -5,40 +5,77 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use fuser::Errno;
 
 use super::errno::errno;
 use super::invalidate::mark_as_answering;
+use crate::backend::Patience;
 use crate::view::ViewError;
+
+/// An operation that somebody waits for.
+#[derive(Debug)]
+pub(super) struct Task {
+    operation: &'static str,
+    ino: u64,
+    /// The thread that asked for it; 0 if the kernel itself did.
+    pid: u32,
+    begun: Instant,
+}
+
+impl Task {
+    /// An operation that begins now.
+    pub(super) fn new(operation: &'static str, ino: u64, pid: u32) -> Self {
+        Self {
+            operation,
+            ino,
+            pid,
+            begun: Instant::now(),
+        }
+    }
+}
 
 /// Runs operations on a view.
 #[derive(Debug)]
 pub(super) struct Guard<V> {
     view: Arc<V>,
     closed: Arc<AtomicBool>,
+    /// How long an operation may take.
+    timeout: Duration,
 }
 
 impl<V> Guard<V> {
     /// No operation begins any more once `closed` is set.
-    pub(super) fn new(view: Arc<V>, closed: Arc<AtomicBool>) -> Self {
-        Self { view, closed }
+    pub(super) fn new(view: Arc<V>, closed: Arc<AtomicBool>, timeout: Duration) -> Self {
+        Self {
+            view,
+            closed,
+            timeout,
+        }
     }
 
     /// Runs one operation. A panic would end fuser's thread, and with the last thread the mount
     /// would hang for ever: it becomes an I/O error.
     pub(super) fn run<T>(
         &self,
-        operation: &'static str,
-        ino: impl Into<u64>,
+        task: &Task,
         run: impl FnOnce(&V) -> Result<T, ViewError>,
     ) -> Result<T, Errno> {
         mark_as_answering();
-        let ino = ino.into();
+        let Task {
+            operation,
+            ino,
+            pid,
+            begun,
+        } = *task;
         if self.closed.load(Ordering::Acquire) {
             return Err(errno(&ViewError::ShuttingDown));
         }
-        match catch_unwind(AssertUnwindSafe(|| run(&self.view))) {
+        let end = begun.checked_add(self.timeout).unwrap_or(begun);
+        // fuser drops what the kernel says of signals: whoever is killed would wait to the end.
+        let patience = Patience::until(end, move || is_being_killed(pid));
+        match catch_unwind(AssertUnwindSafe(|| patience.bound(|| run(&self.view)))) {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 log(operation, ino, &error);
@@ -51,6 +88,19 @@ impl<V> Guard<V> {
             }
         }
     }
+}
+
+/// Whether SIGKILL waits for a thread. Any other signal that ends its process becomes this one.
+fn is_being_killed(thread: u32) -> bool {
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    let pending = || {
+        let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+        let signals = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigPnd:"))?;
+        u64::from_str_radix(signals.trim(), 16).ok()
+    };
+    thread != 0 && pending().is_some_and(|signals| signals & KILL != 0)
 }
 
 /// Faults of the store are for whoever runs it; everything else only for who looks for it.
@@ -76,22 +126,26 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard<()> {
-        Guard::new(Arc::new(()), Arc::new(AtomicBool::new(false)))
+        Guard::new(
+            Arc::new(()),
+            Arc::new(AtomicBool::new(false)),
+            Duration::from_secs(9),
+        )
     }
 
     #[test]
     fn a_panic_is_an_io_error_and_the_thread_goes_on() {
         let guard = guard();
-        let answer = guard.run("read", 1_u64, |()| -> Result<(), ViewError> {
+        let answer = guard.run(&Task::new("read", 1, 0), |()| -> Result<(), ViewError> {
             panic!("as a test")
         });
         assert_eq!(answer, Err(Errno::EIO));
-        assert_eq!(guard.run("read", 1_u64, |()| Ok(7)), Ok(7));
+        assert_eq!(guard.run(&Task::new("read", 1, 0), |()| Ok(7)), Ok(7));
     }
 
     #[test]
     fn errors_become_numbers() {
-        let answer = guard().run("lookup", 1_u64, |()| {
+        let answer = guard().run(&Task::new("lookup", 1, 0), |()| {
             Err::<(), _>(ViewError::not_found(1, b"a"))
         });
         assert_eq!(answer, Err(Errno::ENOENT));
@@ -101,7 +155,7 @@ mod tests {
     fn nothing_begins_after_the_end() {
         let guard = guard();
         guard.closed.store(true, Ordering::Release);
-        let answer = guard.run("write", 1_u64, |()| -> Result<(), ViewError> {
+        let answer = guard.run(&Task::new("write", 1, 0), |()| -> Result<(), ViewError> {
             panic!("begun")
         });
         assert_eq!(answer, Err(Errno::ENOTCONN));

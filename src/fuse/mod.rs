@@ -1,6 +1,7 @@
 //! The view as a mounted filesystem.
 //!
-//! `adaptor` hands each operation of the kernel to the view, under a `guard` that no panic passes;
+//! `adaptor` hands each operation of the kernel to the view, under a `guard` that no panic passes,
+//! on threads of a `crew` of which one always listens;
 //! `answer` replies; `errno` is the only place that knows error numbers; `init` agrees with the
 //! kernel on its abilities; `mount` and `helper` deal with mountpoints; `session` is a mount's
 //! life; `invalidate` tells the kernel what it must forget. Nothing here knows stores or documents.
@@ -12,6 +13,7 @@
 mod adaptor;
 mod answer;
 mod convert;
+mod crew;
 mod errno;
 mod error;
 mod guard;
@@ -22,6 +24,8 @@ mod mount;
 mod mountinfo;
 mod options;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 use std::path::Path;

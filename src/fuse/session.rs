@@ -11,8 +11,9 @@ use std::time::Duration;
 use fuser::{Config, SessionACL};
 use parking_lot::Mutex;
 
-use super::adaptor::Adaptor;
+use super::adaptor::{Adaptor, Desk};
 use super::answer::Lifetime;
+use super::crew::{Crew, HandedOver};
 use super::error::MountError;
 use super::guard::Guard;
 use super::init::Protocol;
@@ -35,6 +36,7 @@ pub struct Session {
     standing: Standing,
     invalidator: Invalidator,
     closed: Arc<AtomicBool>,
+    handed_over: HandedOver,
     stopper: Stopper,
     ends: Receiver<End>,
 }
@@ -87,10 +89,16 @@ impl Session {
             default_permissions: options.default_permissions,
             writeback: options.writeback,
         };
-        let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed));
+        let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed), options.timeout);
         let invalidator = Invalidator::default();
-        let lifetime = Lifetime(options.lifetime);
-        let adaptor = Adaptor::new(guard, protocol, lifetime, invalidator.waker());
+        let desk = Desk {
+            guard,
+            lifetime: Lifetime(options.lifetime),
+            waker: invalidator.waker(),
+        };
+        let crew = Crew::new(options.threads.get());
+        let handed_over = crew.handed_over();
+        let adaptor = Adaptor::new(desk, protocol, crew);
         let acl = match options.audience {
             Audience::Owner => SessionACL::Owner,
             Audience::OwnerAndRoot => SessionACL::RootAndOwner,
@@ -123,6 +131,7 @@ impl Session {
             standing,
             invalidator,
             closed,
+            handed_over,
             stopper,
             ends,
         })
@@ -153,13 +162,17 @@ impl Session {
             standing,
             invalidator,
             closed,
+            handed_over,
             stopper,
             ends,
         } = self;
         let served = run(kernel, &stopper).and_then(|()| {
             on_ready();
             match ends.recv() {
-                Ok(End::Disconnected(result)) => result,
+                Ok(End::Disconnected(result)) => {
+                    handed_over.finish();
+                    result
+                }
                 Ok(End::Abandoned) | Err(_) => Ok(()),
             }
         });

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -26,7 +27,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use fuser::Request;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, ftruncate, unlinkat};
@@ -34,7 +34,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::sys;
 use crate::value::KeyPath;
-use crate::view::{FileKind, Spot, View};
+use crate::view::{Caller, FileKind, Spot, View, ViewError};
 
 /// Changes that wait to be told. Those beyond are told to nobody: a watcher of so many is told
 /// enough.
@@ -160,9 +160,13 @@ impl Waker {
     /// Finds out what happened and where it is.
     fn resolve(&self, view: &View, tell: &SyncSender<News>, told: &Receiver<()>) {
         while let Some((path, known)) = self.next() {
-            let news = view
-                .spot(&path)
-                .map(|spot| spot.and_then(|spot| news(spot, known)));
+            let look = || {
+                let spot = view.spot(&path)?;
+                Ok::<_, ViewError>(spot.and_then(|spot| news(spot, known)))
+            };
+            // A bug met here must not leave those waiting who wait for the news.
+            let news = catch_unwind(AssertUnwindSafe(look))
+                .unwrap_or_else(|_| Err(ViewError::io("waking watchers", "a bug: it panicked")));
             match news {
                 Ok(Some(news)) => {
                     if tell.send(news).is_err() || told.recv().is_err() {
@@ -220,26 +224,26 @@ impl Waker {
     }
 
     /// Whether a request is one of the own calls about this event.
-    fn is(&self, request: &Request, event: Event, name: Option<&OsStr>) -> bool {
-        i32::try_from(request.pid()) == Ok(self.0.caller.load(Ordering::Acquire))
+    fn is(&self, caller: &Caller, event: Event, name: Option<&OsStr>) -> bool {
+        i32::try_from(caller.pid) == Ok(self.0.caller.load(Ordering::Acquire))
             && self.0.news.lock().as_ref().is_some_and(|news| {
                 news.event == event && name.is_none_or(|name| name.as_bytes() == &*news.name)
             })
     }
 
     /// A name that is to look as if it were not there yet.
-    pub(super) fn hides(&self, request: &Request, name: &OsStr) -> bool {
-        self.is(request, Event::Appeared, Some(name))
+    pub(super) fn hides(&self, caller: &Caller, name: &OsStr) -> bool {
+        self.is(caller, Event::Appeared, Some(name))
     }
 
     /// A name that is to look as if it were there still.
-    pub(super) fn shows(&self, request: &Request, name: &OsStr) -> bool {
-        self.is(request, Event::Gone, Some(name))
+    pub(super) fn shows(&self, caller: &Caller, name: &OsStr) -> bool {
+        self.is(caller, Event::Gone, Some(name))
     }
 
     /// A file whose size is to look as if it were set.
-    pub(super) fn keeps(&self, request: &Request) -> bool {
-        self.is(request, Event::Changed, None)
+    pub(super) fn keeps(&self, caller: &Caller) -> bool {
+        self.is(caller, Event::Changed, None)
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Docs {
     pager: Arc<Pager>,
     layers: RwLock<Layers>,
     clean: quick_cache::sync::Cache<Key, Arc<Doc>, Weight>,
+    /// Raised after new versions were published.
+    published: AtomicU64,
     /// Raised whenever records were replaced, so that a reader does not cache what it read before.
     generation: AtomicU64,
 }
@@ -65,6 +67,7 @@ impl Docs {
             pager,
             layers: RwLock::default(),
             clean: quick_cache::sync::Cache::with_weighter(items, cache, Weight),
+            published: AtomicU64::new(0),
             generation: AtomicU64::new(0),
         }
     }
@@ -72,6 +75,11 @@ impl Docs {
     /// Which state of the records readers see.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Which versions readers see: the same number before and after reading is the newest.
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
     }
 
     /// The version that is in memory only.
@@ -130,6 +138,7 @@ impl Docs {
         for slot in slots {
             layers.dirty.insert(record::address(&slot.key), slot);
         }
+        self.published.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The documents of the versions that no record holds yet.

@@ -4,13 +4,14 @@
 //! writes the pages, then all records and the header in one batch, so that the backend always holds
 //! the state after some record of the journal; then it syncs and lets go of the journal's segments.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::header::{HEADER, Header};
 use super::record::{self, Doc};
 use super::{Store, StoreError, limits};
-use crate::backend::{Batch, Precondition};
+use crate::backend::{BackendError, Batch, Deadline, Operation, Precondition};
 use crate::tree::Folder;
 use crate::value::Key;
 
@@ -110,15 +111,16 @@ impl Store {
         let mut state = self.inner.folding.lock();
         let mut deadline = None;
         while !state.has_room(weight) {
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+            let deadline = *deadline.get_or_insert_with(|| Deadline::after(PATIENCE));
             state.asked = true;
             self.inner.fold_wanted.notify_one();
-            if self
-                .inner
+            self.inner
                 .fold_done
-                .wait_until(&mut state, deadline)
-                .timed_out()
-            {
+                .wait_until(&mut state, deadline.glance());
+            if let Err(over) = deadline.check(Operation::Apply, b"") {
+                if matches!(over, BackendError::Abandoned { .. }) {
+                    return Err(over.into());
+                }
                 let reason = state
                     .failure
                     .clone()
@@ -186,14 +188,21 @@ impl Store {
         if self.inner.read_only {
             return Err(StoreError::ReadOnly);
         }
-        let _turn = self.inner.fold_turn.lock();
+        let deadline = Deadline::of_operation();
+        let _turn = deadline.lock(&self.inner.fold_turn, Operation::Apply, b"")?;
         let taken = {
             let mut state = self.inner.folding.lock();
             state.asked = false;
             state.since = None;
             std::mem::take(&mut state.unfolded)
         };
-        let done = self.fold_once();
+        // A bug must not end the folding for good: writers would wait for it in vain.
+        let done = catch_unwind(AssertUnwindSafe(|| self.fold_once())).unwrap_or_else(|_| {
+            Err(StoreError::Io {
+                what: "folding".to_owned(),
+                source: std::io::Error::other("a bug: it panicked"),
+            })
+        });
         let mut state = self.inner.folding.lock();
         match &done {
             Ok(()) => {

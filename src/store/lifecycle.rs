@@ -254,6 +254,26 @@ impl Store {
         Ok(store)
     }
 
+    /// A store on disk over what `wrap` makes of its storage, that folds when it is told to and keeps
+    /// as little as possible in caches.
+    #[cfg(test)]
+    pub(crate) fn on_disk(
+        dir: &std::path::Path,
+        wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
+    ) -> Result<Self, StoreError> {
+        let location = Location::Embedded(dir.to_owned());
+        let backend = storage::open(&location, dir, Access::ReadWrite, Duration::from_secs(10))?;
+        let header = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
+        let header = header.ok_or(StoreError::Released)?;
+        let options = ConnectOptions {
+            cache: Some(0),
+            ..ConnectOptions::default()
+        };
+        let store = Self::start(&location, wrap(backend), None, &header, &options)?;
+        store.stop_folding();
+        Ok(store)
+    }
+
     pub(super) fn start(
         location: &Location,
         backend: Arc<dyn Backend>,

@@ -162,6 +162,12 @@ impl Store {
         self.inner.last_seq()
     }
 
+    /// Moves with every write: while it has not moved since before something was read, that is
+    /// still so.
+    pub fn writes(&self) -> u64 {
+        self.inner.docs.published()
+    }
+
     /// A stamp of the store's clock, later than every one before.
     pub fn now(&self) -> Time {
         self.inner.clock.tick()

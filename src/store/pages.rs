@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::{Store, StoreError};
-use crate::backend::{Batch, Precondition};
+use crate::backend::{Batch, Deadline, Operation, Precondition};
 use crate::tree::{Folded, PageSet, page_key};
 
 /// Pages go to the backend in batches of about that many bytes.
@@ -61,10 +61,10 @@ impl Store {
     /// Makes all pages that were written before durable.
     pub(super) fn sync_pages(&self) -> Result<(), StoreError> {
         let pages = &self.inner.pages;
-        let mut synced = pages.synced.lock();
+        let pager = &self.inner.pager;
+        let mut synced = Deadline::of_operation().lock(&pages.synced, Operation::Sync, b"")?;
         let written = pages.written.load(Ordering::Acquire);
         if *synced < written {
-            let pager = &self.inner.pager;
             pager.backend().sync(pager.deadline())?;
             *synced = written;
         }

@@ -5,7 +5,6 @@ use super::error::TreeError;
 use super::map::{Body, Link, Map};
 use super::pager::Pager;
 use super::walk::{Expected, Reading, Visitor, Walk, verified_run};
-use crate::backend::BackendError;
 use crate::value::{Key, KeyPath};
 
 /// Takes damaged parts out of documents. Recursive: it needs a stack for the deepest document.
@@ -45,10 +44,7 @@ impl Visitor for First {
 
 /// Whether an error says nothing of what was to be read: the backend did not answer.
 pub fn is_silence(error: &TreeError) -> bool {
-    matches!(
-        error,
-        TreeError::Backend(BackendError::Deadline { .. } | BackendError::Stopped { .. })
-    )
+    matches!(error, TreeError::Backend(e) if e.is_silence())
 }
 
 impl<'a> Cut<'a> {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 use super::types::{Ino, Lasting};
 
@@ -181,12 +180,16 @@ pub enum ViewError {
         why: Cow<'static, str>,
     },
     /// The answer did not come in time. A write may have been done all the same.
-    #[error("{what}: not done within {after:?}")]
+    #[error("{what}: not done in time")]
     TimedOut {
         /// What was being done.
         what: Cow<'static, str>,
-        /// How long it was given.
-        after: Duration,
+    },
+    /// Whoever asked waits no more. A write may have been done all the same.
+    #[error("{what}: given up, as nobody waits for it any more")]
+    Interrupted {
+        /// What was being done.
+        what: Cow<'static, str>,
     },
     /// Stored data is not what was written; it is never returned.
     #[error("{key} is damaged")]

@@ -5,7 +5,7 @@ use super::types::Ino;
 use crate::backend::BackendError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
-use crate::tree::{PATIENCE, TreeError};
+use crate::tree::TreeError;
 
 impl From<StoreError> for ViewError {
     fn from(e: StoreError) -> Self {
@@ -75,10 +75,8 @@ pub fn from_tree(key: String, e: TreeError) -> ViewError {
 fn from_backend(what: &'static str, e: BackendError) -> ViewError {
     match e {
         BackendError::NoSpace { .. } => ViewError::NoSpace { what: what.into() },
-        BackendError::Deadline { .. } => ViewError::TimedOut {
-            what: what.into(),
-            after: PATIENCE,
-        },
+        BackendError::Deadline { .. } => ViewError::TimedOut { what: what.into() },
+        BackendError::Abandoned { .. } => ViewError::Interrupted { what: what.into() },
         BackendError::ReadOnly { .. } => ViewError::ReadOnly { what: what.into() },
         BackendError::TooLarge { size, limit, .. } => too_big(size, limit),
         e @ BackendError::Damage { .. } => ViewError::Damaged {

@@ -1,6 +1,7 @@
 //! Commits what programs leave open: a written file at most a few seconds after the write.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -79,8 +80,14 @@ pub fn start(view: &Arc<View>) -> Result<()> {
                 let Some(view) = weak.upgrade() else { return };
                 view.hints.expire();
                 for inode in view.dirty.due() {
-                    if let Err(e) = view.commit(&inode) {
-                        tracing::warn!(ino = inode.ino, error = %e, "a file could not be committed; trying again");
+                    let ino = inode.ino;
+                    // A bug met by one file must not keep the others from being committed.
+                    match catch_unwind(AssertUnwindSafe(|| view.commit(&inode))) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => {
+                            tracing::warn!(ino, error = %e, "a file could not be committed; trying again");
+                        }
+                        Err(_) => tracing::error!(ino, "a bug: committing a file panicked"),
                     }
                 }
             }

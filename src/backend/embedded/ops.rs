@@ -31,12 +31,7 @@ impl Embedded {
             });
         };
         deadline.check(operation, address)?;
-        let Some(last) = writing.last.try_lock_until(deadline.instant()) else {
-            return Err(BackendError::Deadline {
-                operation,
-                address: address.into(),
-            });
-        };
+        let last = deadline.lock(&writing.last, operation, address)?;
         writing
             .workers
             .wait_for_room(operation, address, deadline)?;

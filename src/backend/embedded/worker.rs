@@ -144,7 +144,7 @@ impl Workers {
             && state.merge.failure.is_none()
             && !deadline.expired()
         {
-            self.shared.room.wait_until(&mut state, deadline.instant());
+            self.shared.room.wait_until(&mut state, deadline.glance());
         }
     }
 
@@ -170,7 +170,7 @@ impl Workers {
                 return Err(failure.to_error(operation, address));
             }
             deadline.check(operation, address)?;
-            self.shared.room.wait_until(&mut state, deadline.instant());
+            self.shared.room.wait_until(&mut state, deadline.glance());
         }
         Ok(())
     }

@@ -25,12 +25,7 @@ impl Files {
             });
         };
         deadline.check(operation, address)?;
-        let Some(last) = writing.last.try_lock_until(deadline.instant()) else {
-            return Err(BackendError::Deadline {
-                operation,
-                address: address.into(),
-            });
-        };
+        let last = deadline.lock(&writing.last, operation, address)?;
         self.shared.wait_for_room(operation, address, deadline)?;
         Ok((writing, last))
     }

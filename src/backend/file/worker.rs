@@ -103,7 +103,7 @@ impl Shared {
                 return Err(failure.to_error(operation, address));
             }
             deadline.check(operation, address)?;
-            self.room.wait_until(&mut state, deadline.instant());
+            self.room.wait_until(&mut state, deadline.glance());
         }
     }
 
@@ -130,7 +130,7 @@ impl Shared {
                 return Err(failure.to_error(Operation::Sync, b""));
             }
             deadline.check(Operation::Sync, b"")?;
-            self.room.wait_until(&mut state, deadline.instant());
+            self.room.wait_until(&mut state, deadline.glance());
         }
         Ok(())
     }

@@ -42,9 +42,11 @@ pub struct MountOptions {
     pub sweep: Option<Duration>,
     /// `nonempty`: the mountpoint may have entries, which the mount then hides.
     pub nonempty: bool,
-    /// `threads=N`: operations that can be under way at once. More than there are processors, as
-    /// most of them wait for a disk.
+    /// `threads=N`: threads that listen to the kernel. While all of them but one are at work, what
+    /// comes is handed to others.
     pub threads: NonZeroUsize,
+    /// `timeout=SECONDS`: what has not been done by then fails.
+    pub timeout: Duration,
     /// How long the kernel keeps names and attributes without asking. Long, as every change is
     /// told to it; no option, but to be lowered for a store that others change too.
     pub lifetime: Duration,
@@ -163,6 +165,7 @@ impl Default for MountOptions {
             sweep: None,
             nonempty: false,
             threads: const { NonZeroUsize::new(4).unwrap() },
+            timeout: Duration::from_secs(20),
             lifetime: Duration::from_secs(3600),
         }
     }

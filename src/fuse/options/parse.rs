@@ -34,7 +34,8 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES sweep=AGE nonempty threads=N, and those of \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES sweep=AGE nonempty threads=N \
+    timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
 
 impl MountOptions {
@@ -100,6 +101,7 @@ impl MountOptions {
             "cache" => self.cache = Some(bytes(name, value)?),
             "sweep" => self.sweep = Some(age(value)?),
             "threads" => self.threads = threads(name, value)?,
+            "timeout" => self.timeout = seconds(name, value)?,
             _ => return Err(unwanted_value(name, value)),
         }
         Ok(())
@@ -197,6 +199,13 @@ fn bytes(name: &str, value: &str) -> Result<u64, OptionError> {
         .ok()
         .and_then(|n| n.checked_mul(1 << shift))
         .ok_or_else(|| bad_value(name, value, "a number of bytes, with K, M or G"))
+}
+
+fn seconds(name: &str, value: &str) -> Result<Duration, OptionError> {
+    match value.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err(bad_value(name, value, "a number of seconds from 1 to 3600")),
+    }
 }
 
 /// A time, as `sweep=` takes it.

@@ -354,10 +354,7 @@ fn in_vector(document: &Entry, path: &[Key], pager: &Pager) -> Vec<bool> {
 
 /// Whether an error says nothing of what was to be read.
 fn is_failure(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Backend(BackendError::Deadline { .. } | BackendError::Stopped { .. })
-    )
+    matches!(error, StoreError::Backend(e) if e.is_silence())
 }
 
 /// The fold that the records are of.

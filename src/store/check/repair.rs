@@ -324,9 +324,7 @@ impl Knife<'_> {
         let (key, doc) = match record::load(address, &self.pager) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(None),
-            Err(StoreError::Backend(
-                error @ (BackendError::Deadline { .. } | BackendError::Stopped { .. }),
-            )) => return Err(error.into()),
+            Err(StoreError::Backend(error)) if error.is_silence() => return Err(error.into()),
             Err(error) => {
                 keep(&*backend, address, &self.aside)?;
                 let what = record_name(address);

@@ -34,9 +34,10 @@ impl View {
         flags: i32,
     ) -> Result<(Attr, Opened)> {
         self.writable()?;
+        let since = self.store.writes();
         let (path, dir) = self.dir(parent)?;
         let key = self.new_key(&path, &dir, name)?;
-        if let Some((inode, _)) = self.known_or_stored(parent, &path, &dir, &key)? {
+        if let Some((inode, _)) = self.known_or_stored(parent, &path, &dir, &key, since)? {
             let opened = self.open_existing(caller, parent, name, flags);
             self.table.settled(&inode);
             return opened;

@@ -15,10 +15,11 @@ impl View {
     /// [`ViewError::NotFound`] if there is no such name.
     pub fn lookup(&self, _caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attr> {
         loop {
+            let since = self.store.writes();
             let (path, dir) = self.dir(parent)?;
             let key = self.key(parent, &path, &dir, name)?;
             let found = match &key {
-                Some(key) => self.known_or_stored(parent, &path, &dir, key)?,
+                Some(key) => self.known_or_stored(parent, &path, &dir, key, since)?,
                 None => None,
             };
             let Some((inode, attr)) = found else {
@@ -33,13 +34,15 @@ impl View {
         }
     }
 
-    /// The inode under a key of a directory with its attributes, entering it if it is new.
+    /// The inode under a key of a directory with its attributes, entering it if it is new. `since` is
+    /// the state of the store from before the directory was read.
     pub(super) fn known_or_stored(
         &self,
         parent: Ino,
         path: &[Key],
         dir: &Found,
         key: &Key,
+        since: u64,
     ) -> Result<Option<(Arc<Inode>, Attr)>> {
         if let Some(inode) = self.at(parent, key)? {
             let work = inode.work.lock();
@@ -48,6 +51,10 @@ impl View {
             {
                 let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
                 drop(work);
+                return Ok(Some((inode, attr)));
+            }
+            drop(work);
+            if let Some(attr) = self.written_since(&inode, since)? {
                 return Ok(Some((inode, attr)));
             }
         }
@@ -63,8 +70,30 @@ impl View {
             drop(work);
             return Ok(Some((inode, attr)));
         }
-        let attr = self.attr(inode.ino, &found.entry, found.stamp)?;
+        let attr = match self.written_since(&inode, since)? {
+            Some(attr) => attr,
+            None => self.attr(inode.ino, &found.entry, found.stamp)?,
+        };
         Ok(Some((inode, attr)))
+    }
+
+    /// The attributes that an inode has now, if something was written since then: what was read
+    /// before may be from before a commit that has just let go of the working copy, or from before
+    /// the kernel was known to know the inode. `None` also if it has lost its name.
+    pub(super) fn written_since(&self, inode: &Arc<Inode>, since: u64) -> Result<Option<Attr>> {
+        let mut work = inode.work.lock();
+        if self.store.writes() == since {
+            return Ok(None);
+        }
+        let found = match self.current(inode, &mut work) {
+            Err(ViewError::Stale { .. }) => return Ok(None),
+            found => found?,
+        };
+        if work.orphan {
+            return Ok(None);
+        }
+        let attr = self.attr_of_work(inode, &work, &found.entry, found.stamp)?;
+        Ok(Some(attr))
     }
 
     /// The kernel gives back `n` references.

@@ -146,11 +146,13 @@ impl View {
             return Err(ViewError::invalid("copy_file_range", "the ranges overlap"));
         }
         let alike = off_in % CHUNK_LEN == off_out % CHUNK_LEN;
+        // The kernel leaves it to the filesystem to take setuid away here, too.
+        let kill = caller.uid != 0;
         let (mut done, mut copied) = (0, 0);
         while done < len && copied < MOST_COPIED {
             let (at_in, at_out) = (off_in + done, off_out + done);
             if alike && at_in.is_multiple_of(CHUNK_LEN) {
-                let shared = self.share(&from, at_in, &to, at_out, len - done)?;
+                let shared = self.share((&from, at_in), (&to, at_out), len - done, kill)?;
                 if shared > 0 {
                     done += shared;
                     continue;
@@ -167,7 +169,7 @@ impl View {
             if bytes.is_empty() {
                 break;
             }
-            self.write(caller, fh_out, at_out, &bytes, false)?;
+            self.write(caller, fh_out, at_out, &bytes, kill)?;
             done += bytes.len() as u64;
             copied += bytes.len() as u64;
         }
@@ -178,11 +180,10 @@ impl View {
     /// them can be, and gives the bytes.
     fn share(
         &self,
-        from: &FileHandle,
-        at_in: u64,
-        to: &FileHandle,
-        at_out: u64,
+        (from, at_in): (&FileHandle, u64),
+        (to, at_out): (&FileHandle, u64),
         len: u64,
+        kill: bool,
     ) -> Result<u64> {
         let pager = self.store.pager();
         let mut chunks: Vec<(Shared, u64)> = Vec::new();
@@ -224,6 +225,7 @@ impl View {
             done += count;
         }
         if done > 0 {
+            work.kill |= kill;
             work.state = State::Written;
             work.mtime = Some(self.time());
             self.dirty.add(inode);

@@ -76,6 +76,7 @@ impl View {
         if self.dots(&handle.inode, offset, emit) {
             return Ok(());
         }
+        let since = self.store.writes();
         // A directory that was removed while it is open lists nothing more.
         let (path, dir) = match self.dir(ino) {
             Err(ViewError::Stale { .. }) => return Ok(()),
@@ -93,7 +94,7 @@ impl View {
                 let key = child.key.clone();
                 if skip > 0 {
                     skip -= 1;
-                } else if self.emit(ino, &path, &dir, child, at, plus, emit)? {
+                } else if self.emit(ino, &path, (&dir, since), child, at, plus, emit)? {
                     return Ok(());
                 }
                 cursor.given(at, &key);
@@ -175,7 +176,7 @@ impl View {
         &self,
         parent: Ino,
         path: &[Key],
-        dir: &Found,
+        (dir, since): (&Found, u64),
         child: Child,
         offset: u64,
         plus: bool,
@@ -189,7 +190,7 @@ impl View {
                     Some((None, self.attr(number, &found.entry, found.stamp)?))
                 }
                 _ => self
-                    .known_or_stored(parent, path, dir, &child.key)?
+                    .known_or_stored(parent, path, dir, &child.key, since)?
                     .map(|(inode, attr)| (Some(inode), attr)),
             };
             let Some((known, mut attr)) = known else {
@@ -201,7 +202,17 @@ impl View {
                 (None, Some(found)) if found.link.is_some() => {
                     self.enter(parent, &child.key, found, true)
                 }
-                (None, _) => self.table.enter(parent, &child.key, attr.ino, true),
+                (None, _) => {
+                    let inode = self.table.enter(parent, &child.key, attr.ino, true);
+                    match self.written_since(&inode, since) {
+                        Ok(now) => attr = now.unwrap_or(attr),
+                        Err(e) => {
+                            self.table.forget(inode.ino, 1);
+                            return Err(e);
+                        }
+                    }
+                    inode
+                }
             };
             attr.ino = inode.ino;
             let item = DirItem {
