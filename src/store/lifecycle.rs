@@ -277,6 +277,7 @@ impl Store {
         let known = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
         let header = known.unwrap_or(Header {
             id,
+            format: FORMAT,
             created: Time::now(),
             compressor: Compressor::None,
             folded: 0,
