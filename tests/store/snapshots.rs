@@ -318,6 +318,15 @@ fn snapshots_show_what_a_model_says() {
     }
 }
 
+/// Ends the other threads, also of a test that fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn every_snapshot_is_one_instant_while_amounts_move_between_keys() {
     const ACCOUNTS: i64 = 12;
@@ -366,6 +375,7 @@ fn every_snapshot_is_one_instant_while_amounts_move_between_keys() {
                 gc::reclaim(&s).unwrap();
             }
         });
+        let _ending = Ending(&done);
         let mut taken = Vec::new();
         for n in 0..60 {
             let name = format!("s{n}");
@@ -381,6 +391,5 @@ fn every_snapshot_is_one_instant_while_amounts_move_between_keys() {
                 assert_eq!(total(shown), 100 * ACCOUNTS, "{name} after s{n}");
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
