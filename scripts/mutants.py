@@ -72,10 +72,10 @@ MUTANTS = [
      'state.moves = Some(Vec::new());', 'state.moves = None;', LIB,
      'gc::tests::what_moves_to_where_the_round_has_been_is_kept'),
     ('freed before what no longer refers to it is durable', 'src/gc/mod.rs',
-     '    round.fold()?;\n', '', CRASH, 'cases::recovery_does_not_ask_for_pages_that_were_freed'),
+     '    round.fold()?;\n', '', LIB, 'gc::tests::the_journal_that_a_crash_leaves_asks_for_no_page_that_was_freed'),
     ('a manifest is believed', 'src/backend/embedded/tree.rs',
-     '        manifest::verify(dir)?;\n', '', ['--test', 'store'],
-     'store::damage::no_damage_is_returned_as_data_and_the_check_finds_it'),
+     '        manifest::verify(dir)?;\n', '', ['--test', 'backends'],
+     'damage::a_manifest_with_a_flipped_bit_is_not_believed'),
     ('a commit does not look whether another came between', 'src/store/commit.rs',
      'if moved || !tx', 'if !tx', ['--test', 'store'], 'store::api::eight_threads_lose_no_update'),
 ]

@@ -212,6 +212,27 @@ fn a_version_that_is_folded_after_its_record_was_read_is_kept() {
 }
 
 #[test]
+fn the_journal_that_a_crash_leaves_asks_for_no_page_that_was_freed() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = Arc::new(Eventful::default());
+    let open = |id| Store::over_with_journal(Arc::clone(&backend) as _, id, dir.path()).unwrap();
+    let store = open(Uuid::new_v4());
+    put(&store, &["a"], &Value::Int(1));
+    // Too late for the fold before the round, and replaced before the round begins.
+    let other = store.clone();
+    backend.at(Moment::WritingRecords, move || {
+        // Too much for a record: in pages at once.
+        let bytes = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        put(&other, &["b"], &Value::Bytes(bytes));
+        put(&other, &["b"], &Value::Int(2));
+    });
+    assert!(reclaim(&store).unwrap().freed > 10);
+    let id = store.id();
+    drop(store);
+    assert_eq!(there(&open(id), &["b"]), Value::Int(2));
+}
+
+#[test]
 fn a_fold_under_way_ends_before_the_round_begins() {
     let (backend, store) = two();
     put(&store, &["a", "new"], &large(3));

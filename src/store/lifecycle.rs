@@ -254,6 +254,31 @@ impl Store {
         Ok(store)
     }
 
+    /// The same with a journal in `dir`; opened again over a backend it goes on with what is there.
+    #[cfg(test)]
+    pub(crate) fn over_with_journal(
+        backend: Arc<dyn Backend>,
+        id: Uuid,
+        dir: &std::path::Path,
+    ) -> Result<Self, StoreError> {
+        let location = Location::Embedded(dir.to_owned());
+        let options = ConnectOptions {
+            cache: Some(0),
+            ..ConnectOptions::default()
+        };
+        let known = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
+        let header = known.unwrap_or(Header {
+            id,
+            created: Time::now(),
+            compressor: Compressor::None,
+            folded: 0,
+            clock: Time::now(),
+        });
+        let store = Self::start(&location, backend, None, &header, &options)?;
+        store.stop_folding();
+        Ok(store)
+    }
+
     /// A store on disk over what `wrap` makes of its storage, that folds when it is told to and keeps
     /// as little as possible in caches.
     #[cfg(test)]

@@ -298,3 +298,24 @@ fn a_look_at_the_files_finds_every_flipped_bit_of_a_table() {
         fs::write(&path, bytes).unwrap();
     }
 }
+
+#[test]
+fn a_manifest_with_a_flipped_bit_is_not_believed() {
+    let closed = Closed::new(3500, 5500);
+    let tree = Path::new("engine/tree");
+    let is_manifest = |name: &&PathBuf| {
+        let file = name.strip_prefix(tree).map(Path::to_owned);
+        file.is_ok_and(|file| file.to_str().unwrap().starts_with('v'))
+    };
+    let files = closed.files();
+    let name = files.iter().find(is_manifest).unwrap();
+    let length = fs::metadata(closed.dir.path().join(name)).unwrap().len();
+    for at in 0..usize::try_from(length).unwrap() {
+        let outcome = closed.after(name, |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[at] ^= 1 << (at % 8);
+            fs::write(path, bytes).unwrap();
+        });
+        assert_eq!(outcome, Outcome::RefusedToOpen, "byte {at}");
+    }
+}
