@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building, mounting and testing need on Debian, where this may be done.
 set -eu
-tools="fuse3 attr acl rsync jq vim ed perl python3 tar strace e2fsprogs moreutils inotify-tools util-linux mount procps sudo gcc libc6-dev"
+tools="fuse3 attr acl rsync jq vim ed git perl python3 tar strace e2fsprogs moreutils inotify-tools util-linux mount procps sudo gcc libc6-dev"
 missing=""
 for tool in $tools; do
     dpkg-query -W -f='${Status}' "$tool" 2>/dev/null | grep -q "install ok installed" || missing="$missing $tool"
@@ -16,6 +16,13 @@ if [ -n "$missing" ]; then
     apt-get update -q -o DPkg::Lock::Timeout=300
     # shellcheck disable=SC2086 # a list of words
     apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
+fi
+# Emacs is looked at where it is to be had.
+if [ "$(id -u)" = 0 ] && ! command -v emacs > /dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    [ -n "$missing" ] || apt-get update -q -o DPkg::Lock::Timeout=300 || true
+    apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 emacs-nox ||
+        echo "no emacs: what it does is not tested" >&2
 fi
 if [ "$(id -u)" = 0 ]; then
     # udev gives everybody /dev/fuse; in a container nobody has.

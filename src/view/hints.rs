@@ -1,14 +1,15 @@
-//! Types of names that were just freed: an editor that moves a file away and creates it anew means
-//! the same value.
+//! Types of names that were just freed: an editor that moves a file away and creates it anew, or moves
+//! a new one there, means the same value.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::render::TypeName;
 use super::types::Ino;
 use super::typing;
-use crate::tree::{Content, Entry, Node, Pager};
+use crate::tree::{Content, Entry, Node, Pager, Time};
 use crate::value::Key;
 
 /// How long a freed name remembers its type.
@@ -17,10 +18,10 @@ const LIFETIME: Duration = Duration::from_secs(60);
 const MOST: usize = 4096;
 
 /// What stood under a freed name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Freed {
     /// Something of this declared type.
-    Typed(String),
+    Typed(TypeName),
     /// Bytes in pages. Whether they were declared to be bytes takes reading them, which is done only
     /// if the name comes back: removing a file does not read it.
     Bytes(Entry),
@@ -44,7 +45,7 @@ impl Hints {
                 Freed::Bytes(entry.clone())
             }
             _ => match typing::declared(entry, pager) {
-                Ok(Some(declared)) => Freed::Typed(declared.as_str().to_owned()),
+                Ok(Some(declared)) => Freed::Typed(declared),
                 Ok(None) | Err(_) => return,
             },
         };
@@ -69,24 +70,34 @@ impl Hints {
         hints.retain(|_, (_, since)| since.elapsed() < LIFETIME);
     }
 
-    /// The type that a file newly created under a name inherits.
+    /// The type that a file newly created under a name inherits, once.
     pub fn take(&self, parent: Ino, key: &Key, pager: &Pager) -> Option<String> {
+        let found = self.find(parent, key, pager);
+        self.clear(parent, key);
+        found.map(|t| t.as_str().to_owned())
+    }
+
+    /// The type that a name had until it was freed.
+    pub fn find(&self, parent: Ino, key: &Key, pager: &Pager) -> Option<TypeName> {
         let (freed, since) = {
-            let mut hints = self.0.lock();
+            let hints = self.0.lock();
             if hints.is_empty() {
                 return None;
             }
-            hints.remove(&(parent, key.clone()))?
+            hints.get(&(parent, key.clone()))?.clone()
         };
         if since.elapsed() >= LIFETIME {
             return None;
         }
         match freed {
             Freed::Typed(declared) => Some(declared),
-            Freed::Bytes(entry) => {
-                let declared = typing::declared(&entry, pager).ok().flatten();
-                declared.map(|t| t.as_str().to_owned())
-            }
+            Freed::Bytes(entry) => typing::declared(&entry, pager).ok().flatten(),
         }
     }
+}
+
+/// Whether something born then is so new that it may be there to be put in the place of something
+/// else. An older file that is moved to a freed name is just moved.
+pub fn is_new(birth: Time, now: Time) -> bool {
+    u64::try_from(now.secs.saturating_sub(birth.secs)).map_or(true, |age| age < LIFETIME.as_secs())
 }

@@ -2,9 +2,9 @@
 //!
 //! They need `/dev/fuse`, the programs named in [`program::TOOLS`], and a directory for temporary
 //! files with `user.*` attributes; some need root. What is missing fails the test that needs it
-//! and says so: nothing is skipped. Long runs are asked for by environment variables:
-//! `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_SEED` (repeats a run). `KFS_KIND=file` runs them on
-//! stores of a file per blob.
+//! and says so: nothing is skipped but what is about emacs. Long runs are asked for by environment
+//! variables: `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_SEED` (repeats a run). `KFS_KIND=file`
+//! runs them on stores of a file per blob.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ mod commands;
 mod concurrency;
 mod crash;
 mod differential;
+mod editors;
 mod engine;
 mod errno;
 mod files;
@@ -43,6 +44,7 @@ mod snapshots;
 mod table;
 mod times;
 mod tree;
+mod trees;
 mod types;
 mod typing;
 mod users;

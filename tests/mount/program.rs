@@ -23,12 +23,16 @@ pub const TOOLS: &[(&str, &str)] = &[
     ("ed", "ed"),
     ("fusermount3", "fuse3"),
     ("getfattr", "attr"),
+    ("git", "git"),
     ("inotifywait", "inotify-tools"),
+    ("jq", "jq"),
     ("mkfs.ext4", "e2fsprogs"),
     ("perl", "perl"),
     ("python3", "python3"),
     ("rsync", "rsync"),
     ("setpriv", "util-linux"),
+    ("sponge", "moreutils"),
+    ("tar", "tar"),
     ("vim", "vim"),
 ];
 

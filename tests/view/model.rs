@@ -840,6 +840,17 @@ impl Model {
             }
             self.changed(target);
             self.unname(target, &(to.0, to.1.into()));
+            self.take_hint(to.0, to.1);
+        } else if let Some(wanted) = self.take_hint(to.0, to.1)
+            && self.file(source).is_some()
+            && was.is_none()
+        {
+            let strict = Options {
+                strict: true,
+                ..self.options
+            };
+            // What does not parse has nothing to do with what had the name.
+            let _ = self.file_mut(source).reparse(Some(wanted), strict, false);
         }
         // The hint is what stood under the old name, not what it became under the new one.
         let at = (from.0, self.key(from.0, from.1));

@@ -91,10 +91,32 @@ fn only_what_freed_a_name_last_leaves_its_type() {
     assert_eq!(s.get("n"), Some(v(r#""2""#)));
     s.assoc("m", "1");
     s.rename("m", "elsewhere").unwrap();
+    s.put("n", "two\n");
     s.rename("n", "m").unwrap();
     s.unlink("m").unwrap();
     s.put("m", "3\n");
     assert_eq!(s.get("m"), Some(v(r#""3""#)));
+}
+
+#[test]
+fn a_new_file_moved_to_a_freed_name_takes_the_type_that_it_parses_as() {
+    for s in [Side::new(), strict()] {
+        for name in ["n", "m", "b"] {
+            s.assoc(name, "1");
+            s.rename(name, "backup").unwrap();
+        }
+        s.put("tmp", "2\n");
+        s.rename("tmp", "n").unwrap();
+        assert_eq!(s.get("n"), Some(v("2")));
+        s.put("tmp", "two\n");
+        s.rename("tmp", "m").unwrap();
+        s.put("m", "3\n");
+        assert_eq!(s.get("m"), Some(v(r#""3""#)), "it was not of the type");
+        // A type of its own.
+        s.assoc("kw", ":k");
+        s.rename("kw", "b").unwrap();
+        assert_eq!(s.get("b"), Some(v(":k")));
+    }
 }
 
 #[test]

@@ -6,9 +6,11 @@ use parking_lot::MutexGuard;
 
 use super::super::buffer::Buffer;
 use super::super::inode::{Inode, Place};
+use super::super::render::TypeName;
 use super::super::types::{Caller, Ino};
+use super::super::typing::TypingError;
 use super::super::work::Work;
-use super::super::{Result, View, ViewError, failure, typing};
+use super::super::{Result, View, ViewError, failure, hints, typing};
 use super::remove::is_last;
 use super::{is_file, join};
 use crate::store::Tx;
@@ -124,7 +126,7 @@ impl View {
                 }
             }
             let ino = self.number(from, &found);
-            let moved = self.moved(&found, there.as_ref(), ino, now)?;
+            let moved = self.moved(&found, there.as_ref(), to, ino, now)?;
             place(tx, source, target, moved.clone(), &found, now)?;
             let (table, a, b) = (Arc::clone(&self.table), from.place(), to.place());
             if let Some(gone) = &to.inode {
@@ -143,6 +145,7 @@ impl View {
         };
         // As it was: what it inherits under the new name is not the old one's.
         self.leave_hint(from.parent, &from.key, &found);
+        self.hints.clear(to.parent, &to.key);
         if let (Some(inode), Some(work), Some(there)) = (&to.inode, to_work, replaced) {
             self.unnamed(inode, work, there, now);
         }
@@ -211,12 +214,18 @@ impl View {
     }
 
     /// The entry as it is after the move: its number and times stay, and the type of what it
-    /// replaces unless it has one of its own.
-    fn moved(&self, found: &Found, there: Option<&Found>, ino: Ino, now: Time) -> Result<Entry> {
+    /// replaces, or of what has just been moved away from there, unless it has one of its own.
+    fn moved(
+        &self,
+        found: &Found,
+        there: Option<&Found>,
+        to: &Side,
+        ino: Ino,
+        now: Time,
+    ) -> Result<Entry> {
         let mut entry = found.entry.clone();
         entry.set_attrs(moved_attrs(found, ino, now));
-        let Some(there) = there else { return Ok(entry) };
-        if !is_file(&found.entry) || !is_file(&there.entry) {
+        if !is_file(&found.entry) || there.is_some_and(|there| !is_file(&there.entry)) {
             return Ok(entry);
         }
         let pager = self.store.pager();
@@ -227,16 +236,37 @@ impl View {
         {
             return Ok(entry);
         }
-        let Some(wanted) = typing::declared(&there.entry, pager).map_err(&fail)? else {
+        let wanted = match there {
+            Some(there) => typing::declared(&there.entry, pager).map_err(&fail)?,
+            None => self.freed_type(found, to, now),
+        };
+        let Some(wanted) = wanted else {
             return Ok(entry);
         };
         let (content, newline) = typing::file_bytes(&found.entry, pager).map_err(&fail)?;
         let buffer = Buffer::new(content, newline);
-        let typed = typing::typed(&buffer, Some(wanted), self.options.strict, false, pager)
-            .map_err(|e| ViewError::invalid("rename", e.to_string()))?;
+        let strict = self.options.strict || there.is_none();
+        let typed = match typing::typed(&buffer, Some(wanted), strict, false, pager) {
+            Ok(typed) => typed,
+            // Perhaps it is something else that only has the name now.
+            Err(TypingError::Parse(_) | TypingError::TooBig { .. }) if there.is_none() => {
+                return Ok(entry);
+            }
+            Err(e) => return Err(ViewError::invalid("rename", e.to_string())),
+        };
         let mut attrs = entry.attrs();
         typing::apply(&typed, &mut attrs);
         Ok(Entry::plain(typed.node).with_attrs(attrs))
+    }
+
+    /// The type that a name had until just now, for a new file that is moved there: so do programs
+    /// that keep the old one as a backup.
+    fn freed_type(&self, found: &Found, to: &Side, now: Time) -> Option<TypeName> {
+        let birth = edit::times_of(&found.entry, found.stamp).crtime;
+        if !hints::is_new(birth, now) {
+            return None;
+        }
+        self.hints.find(to.parent, &to.key, self.store.pager())
     }
 
     fn exchange(
