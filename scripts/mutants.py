@@ -9,7 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COPY = os.path.join(ROOT, 'target', 'mutants')
 LIB, CRASH = ['--lib'], ['--test', 'crash']
 EVERY = 'cases::every_crash_leaves_a_state_that_was'
-FLUSHING, ALL = ' KFS_CASE=3', ' KFS_SEQUENCES=27'
+FLUSHING, ALL = ' KFS_CASE=3', ' KFS_SEQUENCES=31'
 CREATION = 'cases::a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one'
 
 # name, file, what stands there, what the mutant has, target, test and its environment

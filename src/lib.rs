@@ -32,6 +32,7 @@
 //! | [`backend`] | opaque blobs under addresses; the local ones keep a log of their own in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |
 //! | [`store`] | the public API: transactions, folding, lifecycle; knows no files |
+//! | [`snapshot`] | the store as it was: names, differences, restoring, how long to keep |
 //! | [`gc`] | which pages nothing reaches any more, and freeing them |
 //! | [`view`] | files and directories: names, rendering, types, inodes, working copies; knows no fuser |
 //! | [`fuse`] | the kernel: one operation is a few lines; error numbers; mounting |
@@ -48,6 +49,8 @@
 //!   prefix of the acknowledged operations.
 //! * A page is referred to only once it has been written, and a record counts as durable only once
 //!   the pages it refers to are.
+//! * What a snapshot shows is what stood in the records and in memory when its own record of the
+//!   journal was written; a fold keeps what it replaces and a snapshot needs, before it does so.
 //! * A page is freed only when no record, no version, and no reference in memory leads to it, and no
 //!   record of the journal ever will; [`gc`] says why.
 //! * Every blob is bound to its store and address by a checksum that is verified before anything in
@@ -85,6 +88,7 @@ pub mod codec;
 pub mod fuse;
 pub mod gc;
 pub mod journal;
+pub mod snapshot;
 pub mod store;
 mod sys;
 pub mod tree;

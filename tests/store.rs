@@ -11,9 +11,12 @@ mod store {
     mod api;
     mod damage;
     mod fsck;
+    mod history;
     mod limits;
     mod races;
     mod reclaim;
+    mod snapshot_damage;
+    mod snapshots;
     mod sweep;
     mod tree;
 }

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::error::CliError;
 use super::place::{Bytes, NamePath};
 use super::request::Response;
+use super::resolve::names;
 use crate::store::{Finding, Report, Store, StoreError, Watcher, show_key};
 use crate::value::Key;
-use crate::view::names::{NameContext, name_of};
 
 /// How long a command waits for something new.
 const TURN: Duration = Duration::from_secs(1);
@@ -49,20 +49,14 @@ impl From<Finding> for Problem {
     fn from(finding: Finding) -> Self {
         let key = finding.path.first();
         let hidden = key.is_some_and(crate::tree::is_hidden);
-        let names = finding.path.iter().enumerate().map(|(depth, key)| {
-            let in_vector = finding.in_vector.get(depth).is_some_and(|v| *v);
-            let context = match depth {
-                0 => NameContext::Root,
-                _ if in_vector => NameContext::Vector,
-                _ => NameContext::Map,
-            };
-            Bytes(name_of(key, context))
-        });
         // What is hidden has no place in a mount.
-        let names = if hidden { Vec::new() } else { names.collect() };
+        let path = match hidden {
+            true => NamePath::default(),
+            false => names(&finding.path, &finding.in_vector),
+        };
         Self {
             key: key.map(|key| Bytes(key.bytes().to_vec())),
-            path: NamePath(names),
+            path,
             what: finding.what,
             reason: finding.reason,
             harmless: finding.harmless,

@@ -5,6 +5,7 @@ use std::io;
 use super::exit::Exit;
 use crate::fuse::{MountError, OptionError};
 use crate::gc::GcError;
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::value::TextError;
 use crate::view::ViewError;
@@ -103,6 +104,9 @@ pub enum CliError {
     /// Freeing pages failed.
     #[error(transparent)]
     Reclaim(#[from] GcError),
+    /// Something with a snapshot failed.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
     /// An operation on files of a store failed.
     #[error("{path}: {source}")]
     View {
@@ -144,6 +148,20 @@ impl From<StoreError> for CliError {
                 Err(inner) => Self::Store(StoreError::Update(inner)),
             },
             error => Self::Store(error),
+        }
+    }
+}
+
+impl From<SnapshotError> for CliError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Store(error) => error.into(),
+            // What a command found out while it listened to a comparison.
+            SnapshotError::Ended(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(inner) => Self::Snapshot(SnapshotError::Ended(inner)),
+            },
+            error => Self::Snapshot(error),
         }
     }
 }

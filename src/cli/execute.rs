@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
-use super::{blob, cp, files, gc, get, info, ls, mv, put, rm, sweep, update};
+use super::{blob, cp, files, gc, get, info, ls, mv, put, rm, snapshot_request, sweep, update};
 use crate::gc::GcError;
 use crate::store::{Store, StoreError};
 
@@ -55,6 +55,7 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
             after,
             dry_run,
         } => sweep::sweep(store, *before, keep, after.as_ref(), *dry_run),
+        Request::Snapshot(request) => snapshot_request::answer(store, request),
         Request::Files(request) => files::answer(holder, request),
     }
 }

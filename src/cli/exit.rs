@@ -10,6 +10,7 @@ use crate::codec::Check;
 use crate::fuse::MountError;
 use crate::gc::GcError;
 use crate::journal::JournalError;
+use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::view::ViewError;
@@ -110,6 +111,7 @@ impl Exit {
             CliError::Failed { .. } => Self::Failed,
             CliError::Store(error) => store(error),
             CliError::Reclaim(error) => reclaim(error),
+            CliError::Snapshot(error) => snapshot(error),
             CliError::View { source, .. } => view(source),
             CliError::Mount(error) => mount(error),
             CliError::Io { source, .. } => system(source),
@@ -124,9 +126,11 @@ fn store(error: &StoreError) -> Exit {
     match error {
         StoreError::Missing { .. }
         | StoreError::NotAStore { .. }
-        | StoreError::NothingThere { .. } => Exit::NotFound,
+        | StoreError::NothingThere { .. }
+        | StoreError::NoSnapshot { .. } => Exit::NotFound,
         StoreError::BadLocation { .. } | StoreError::EmptyPath => Exit::Usage,
         StoreError::Exists { .. }
+        | StoreError::SnapshotExists { .. }
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }
         | StoreError::IntoItself { .. }
@@ -143,6 +147,15 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::Contention { .. }
         | StoreError::Backlog { .. }
         | StoreError::Update(_) => Exit::Failed,
+    }
+}
+
+fn snapshot(error: &SnapshotError) -> Exit {
+    match error {
+        SnapshotError::BadName { .. } => Exit::Usage,
+        SnapshotError::NotThen { .. } => Exit::NotFound,
+        SnapshotError::Ended(_) => Exit::Failed,
+        SnapshotError::Store(error) => store(error),
     }
 }
 

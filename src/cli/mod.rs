@@ -50,14 +50,18 @@ mod reclaimer;
 mod remote;
 mod request;
 mod resolve;
+mod retain;
 mod rm;
 pub mod signals;
+mod snapshot;
+mod snapshot_request;
 pub mod socket;
 mod status;
 mod sweep;
 mod umount;
 mod update;
 mod version;
+mod versions;
 mod wire;
 
 use std::ffi::OsString;
@@ -97,6 +101,9 @@ enum Verb {
     Mv(mv::Mv),
     Rm(rm::Rm),
     Info(info::Info),
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
+    Log(versions::Log),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
     Import(import::Import),
@@ -159,6 +166,8 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Mv(verb) => verb.run(out),
         Verb::Rm(verb) => verb.run(out),
         Verb::Info(verb) => verb.run(out),
+        Verb::Snapshot(verb) => verb.run(out),
+        Verb::Log(verb) => verb.run(out),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),

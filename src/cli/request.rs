@@ -8,6 +8,7 @@ use super::entry::{EntryInfo, Stamp};
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
+use super::snapshot_request::{SnapshotRequest, SnapshotResponse};
 use super::sweep::Before;
 
 /// One thing to do with a store. Values travel as canonical CBOR.
@@ -137,6 +138,8 @@ pub enum Request {
         /// Change nothing.
         dry_run: bool,
     },
+    /// Something with snapshots.
+    Snapshot(SnapshotRequest),
     /// Something with files and directories, as the mount shows them.
     Files(FileRequest),
 }
@@ -144,6 +147,9 @@ pub enum Request {
 impl Request {
     /// Whether the values of the store may be others afterwards.
     pub(super) fn may_write(&self) -> bool {
+        if let Self::Snapshot(request) = self {
+            return request.may_write();
+        }
         !matches!(
             self,
             Self::Status
@@ -227,6 +233,8 @@ pub enum Response {
         /// The moment before which those were written.
         cutoff: Stamp,
     },
+    /// About snapshots.
+    Snapshot(SnapshotResponse),
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
     /// Pages were freed.

@@ -3,7 +3,7 @@
 use super::entry::followed;
 use super::error::CliError;
 use super::output::printable;
-use super::place::NamePath;
+use super::place::{Bytes, NamePath};
 use crate::store::{Store, StoreError};
 use crate::tree::{Entry, Node, TreeError};
 use crate::value::{Key, KeyPath, Value};
@@ -37,6 +37,21 @@ pub fn resolve(store: &Store, path: &NamePath) -> Result<KeyPath, CliError> {
         }
     }
     Ok(keys)
+}
+
+/// How the mount shows a path; `in_vector` says which keys are places in a vector.
+#[must_use]
+pub fn names(path: &[Key], in_vector: &[bool]) -> NamePath {
+    let names = path.iter().enumerate().map(|(depth, key)| {
+        let in_vector = in_vector.get(depth).is_some_and(|v| *v);
+        let context = match depth {
+            0 => NameContext::Root,
+            _ if in_vector => NameContext::Vector,
+            _ => NameContext::Map,
+        };
+        Bytes(name_of(key, context))
+    });
+    NamePath(names.collect())
 }
 
 /// What the names of a directory's entries are read as.

@@ -23,7 +23,7 @@ use super::crew::Crew;
 use super::guard::{Guard, Task};
 use super::init::{self, Protocol};
 use super::wake::{self, Waker};
-use crate::view::{Caller, DirItem, FileKind, Lasting, SetAttr, View, ViewError};
+use crate::view::{Caller, DirItem, FileKind, Lasting, Namespace, SetAttr, ViewError};
 
 /// The longest name that the kernel can take in a listing; a longer one could harm it.
 const LONGEST_NAME: usize = 255;
@@ -39,7 +39,7 @@ pub(super) struct Adaptor {
 /// What operations are done with.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) guard: Guard<View>,
+    pub(super) guard: Guard<Namespace>,
     pub(super) lifetime: Lifetime,
     pub(super) waker: Waker,
 }
@@ -52,7 +52,10 @@ struct Doing {
 }
 
 impl Doing {
-    fn run<T>(&self, run: impl FnOnce(&View, &Caller) -> Result<T, ViewError>) -> Result<T, Errno> {
+    fn run<T>(
+        &self,
+        run: impl FnOnce(&Namespace, &Caller) -> Result<T, ViewError>,
+    ) -> Result<T, Errno> {
         let caller = &self.caller;
         self.desk.guard.run(&self.task, |view| run(view, caller))
     }

@@ -20,7 +20,7 @@ use super::init::Protocol;
 use super::invalidate::Invalidator;
 use super::mount::{self, Mounted};
 use super::options::{Audience, MountOptions};
-use crate::view::View;
+use crate::view::{Namespace, View};
 
 /// How long the kernel may take to write its cache back when the mount is to end.
 const WRITE_BACK: Duration = Duration::from_secs(10);
@@ -89,7 +89,8 @@ impl Session {
             default_permissions: options.default_permissions,
             writeback: options.writeback,
         };
-        let guard = Guard::new(Arc::clone(&view), Arc::clone(&closed), options.timeout);
+        let shown = Arc::new(Namespace::new(Arc::clone(&view)));
+        let guard = Guard::new(shown, Arc::clone(&closed), options.timeout);
         let invalidator = Invalidator::default();
         let desk = Desk {
             guard,

@@ -6,7 +6,7 @@
 //!
 //! # Why nothing is freed that someone needs
 //!
-//! A page is needed if it can be reached from a record, from a version that is in no record yet,
+//! A page is needed if it can be reached from a record, live or kept for a snapshot, from a version that is in no record yet,
 //! from a record of the journal that recovery would replay, or from memory: by an open file, a
 //! transaction, a spilled working copy, a stream. Pages never change, so what a page reaches is
 //! fixed when it is written.
@@ -17,7 +17,10 @@
 //!    something else in the place of. The unwritten versions are noted as well.
 //! 2. *Mark* everything that the noted versions, all records, and M reach. The records are read while
 //!    others change them. Yet whatever was in a document at the cutoff is either still there when
-//!    its record is read, or a commit moved it, and it is in M.
+//!    its record is read, or a commit moved it, and it is in M. The live records are read first: what
+//!    a fold replaces before that, and a snapshot needs, is kept before it is replaced, and comes
+//!    later; what it keeps after that came of what was read. Nothing goes from one snapshot to another
+//!    meanwhile: what was kept for dropped snapshots is cleared away between rounds.
 //! 3. *Look into memory*: every reference to a page that lives at this one moment
 //!    ([`live::all`]) is marked with what it reaches, then what came to M until then.
 //!
@@ -97,6 +100,9 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// Those of [`Store::fold_now`] and [`Store::begin_round`].
     pub fn cutoff(self) -> Result<Cutoff<'a>, GcError> {
+        let stop = self.stop;
+        self.store
+            .clear_dropped(&|| !stop.load(Ordering::Relaxed))?;
         // Else what was replaced a moment ago would still stand in records.
         self.store.fold_now()?;
         Ok(Cutoff {

@@ -283,8 +283,11 @@ impl Store {
         let mut from = after.map(super::record::address);
         let mut docs = Vec::new();
         loop {
-            let page = self.inner.docs.page_after(from.as_deref(), limit)?;
-            docs.extend(page.docs.into_iter().map(|(_, doc)| doc));
+            let page = match self.at {
+                None => self.inner.docs.page_after(from.as_deref(), limit)?,
+                Some(epoch) => self.page_at(epoch, from.as_deref(), limit)?,
+            };
+            docs.extend(page.docs);
             match page.next {
                 None => return Ok((docs, false)),
                 Some(_) if docs.len() >= limit => return Ok((docs, true)),

@@ -59,7 +59,7 @@ impl Store {
             if tx.ops.is_empty() {
                 return Ok(out);
             }
-            if self.inner.read_only {
+            if self.is_read_only() {
                 return Err(StoreError::ReadOnly);
             }
             key = tx.ops.first().and_then(|op| op.path().first()).cloned();
@@ -86,7 +86,7 @@ impl Store {
         let room = self.wait_for_room(weight)?;
         // What the journal has little of may take much more in memory until it is folded.
         let in_memory = tx.ops.iter().map(Op::weight).sum();
-        let payload =
+        let mut payload =
             write_payload(tx.now, &tx.ops, &inner.pager).map_err(|e| self.in_tree(tx, e))?;
         loop {
             // What is in records only cannot change but by a fold, which raises the generation.
@@ -108,6 +108,11 @@ impl Store {
                 return Ok(false);
             }
             let seq = state.next_seq;
+            if let Some(last_step) = tx.numbered.take() {
+                last_step(tx, seq)?;
+                let written = write_payload(tx.now, &tx.ops, &inner.pager);
+                payload = written.map_err(|e| self.in_tree(tx, e))?;
+            }
             if let Some(journal) = &inner.journal {
                 journal.append(seq, &payload)?;
             }

@@ -72,6 +72,18 @@ pub enum StoreError {
     /// The store has been released.
     #[error("the store has been released")]
     Released,
+    /// There is a snapshot of this name.
+    #[error("there is a snapshot {name} already")]
+    SnapshotExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no snapshot of this name, or none any more.
+    #[error("there is no snapshot {name}")]
+    NoSnapshot {
+        /// The name; the number of the one that was dropped while it was read.
+        name: String,
+    },
     /// The empty path names no value.
     #[error("the path is empty; a value of the store has at least a key")]
     EmptyPath,

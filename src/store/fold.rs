@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::header::{HEADER, Header};
+use super::header::{FORMAT, HEADER, Header};
 use super::record::{self, Doc};
 use super::{Store, StoreError, limits};
 use crate::backend::{BackendError, Batch, Deadline, Operation, Precondition};
@@ -221,7 +221,7 @@ impl Store {
 
     fn fold_once(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
-        let (frozen, seq, records) = {
+        let ((frozen, epochs), seq, records) = {
             let mut state = inner.commit.lock();
             let records = std::mem::take(&mut state.records);
             (inner.docs.freeze(), state.next_seq - 1, records)
@@ -236,26 +236,25 @@ impl Store {
         }
         let pager = &inner.pager;
         let backend = pager.backend();
+        // Before anything that snapshots need is replaced.
+        self.keep(&frozen, &epochs, seq)?;
         let mut batch = Batch::new();
         let mut folded: Vec<(Key, Option<Arc<Doc>>)> = Vec::with_capacity(frozen.len());
-        for slot in frozen.values() {
+        for (address, versions) in frozen.iter() {
+            let slot = &versions.last;
             let Some(doc) = &slot.doc else {
-                batch.delete(record::address(&slot.key), Precondition::Any);
+                batch.delete(address.clone(), Precondition::Any);
                 folded.push((slot.key.clone(), None));
                 continue;
             };
-            let mut folder = Folder::new(pager, seq);
-            let entry = folder
-                .entry(&doc.entry)
-                .map_err(|e| StoreError::tree(&slot.key, e))?;
-            let doc = Doc { entry, ..**doc };
-            self.write_pages(folder.finish())?;
-            let blob = record::seal(&slot.key, &doc, pager.codec(), pager)?;
-            batch.put(record::address(&slot.key), blob, Precondition::Any);
+            let doc = self.in_pages(&slot.key, doc, seq)?;
+            let blob = record::seal(&slot.key, &doc, pager)?;
+            batch.put(address.clone(), blob, Precondition::Any);
             folded.push((slot.key.clone(), Some(Arc::new(doc))));
         }
         let header = Header {
             id: inner.id,
+            format: FORMAT,
             created: inner.created,
             compressor: inner.compressor,
             folded: seq,
@@ -272,6 +271,16 @@ impl Store {
             inner.docs.folded(folded);
         }
         Ok(())
+    }
+
+    /// The document with everything large in pages, which are written.
+    pub(super) fn in_pages(&self, key: &Key, doc: &Doc, birth: u64) -> Result<Doc, StoreError> {
+        let mut folder = Folder::new(&self.inner.pager, birth);
+        let entry = folder
+            .entry(&doc.entry)
+            .map_err(|e| StoreError::tree(key, e))?;
+        self.write_pages(folder.finish())?;
+        Ok(Doc { entry, ..*doc })
     }
 
     /// Asks for a fold and waits until everything committed before is in pages and records.

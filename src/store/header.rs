@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! meta  = empty
-//! value = {"id": bytes(16), "format": 1, "created": time, "compressor": "none" | "lz4",
+//! value = {"id": bytes(16), "format": 2, "created": time, "compressor": "none" | "lz4",
 //!          "folded": sequence, "clock": time}
 //! ```
 //! The blob's checksum is bound to no store id (the id is inside); everything else's is.
@@ -17,14 +17,20 @@ use crate::value::cbor::{CborError, Reader, Writer};
 
 /// The address of the header.
 pub const HEADER: &[u8] = b"h";
-/// The format that this program writes and reads.
-pub const FORMAT: u64 = 1;
+/// The format that this program writes: 2 has snapshots, whose records a program that knows only
+/// format 1 would lose.
+pub const FORMAT: u64 = 2;
+/// The oldest format that it reads. A store of it is of the present one once it is opened for
+/// writing.
+const OLDEST: u64 = 1;
 
 /// The header of a store.
 #[derive(Clone, Debug)]
 pub struct Header {
     /// The store's UUID.
     pub id: Uuid,
+    /// The format in which it was found; it is written in the present one.
+    pub format: u64,
     /// When it was made.
     pub created: Time,
     /// How new blobs are compressed.
@@ -128,9 +134,9 @@ impl Header {
                 }
             }
         }
-        format.ok_or_else(|| missing("format"))?;
         Ok(Self {
             id: id.ok_or_else(|| missing("UUID"))?,
+            format: format.ok_or_else(|| missing("format"))?,
             created: created.ok_or_else(|| missing("creation time"))?,
             compressor: compressor.ok_or_else(|| missing("known compressor"))?,
             folded: folded.ok_or_else(|| missing("sequence number"))?,
@@ -140,7 +146,7 @@ impl Header {
 }
 
 fn check_format(found: u64, location: &Location) -> Result<(), StoreError> {
-    if found == FORMAT {
+    if (OLDEST..=FORMAT).contains(&found) {
         return Ok(());
     }
     let remedy = if found > FORMAT {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::commit::{misses_page, read_payload};
 use super::docs::{Docs, Slot};
-use super::header::{HEADER, Header};
+use super::header::{FORMAT, HEADER, Header};
 use super::pages::PageWrites;
 use super::record::Doc;
 use super::{
@@ -20,7 +20,9 @@ use super::{
 use crate::backend::{Access, Backend, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
 use crate::journal::{JournalRecord, Recovery};
-use crate::tree::{Applier, Entry, Forest, PATIENCE, Pager, Presence, Time, TreeError};
+use crate::tree::{
+    Applier, Entry, Forest, PATIENCE, Pager, Presence, Time, TreeError, snapshots_key,
+};
 use crate::value::Key;
 
 /// The journal within the directory of a store.
@@ -80,6 +82,7 @@ impl Drop for Life {
             inner: Arc::clone(&self.0),
             life: None,
             synced: false,
+            at: None,
         };
         store.stop_folding();
         // Without a journal, what is not in records would be lost with this handle.
@@ -120,6 +123,7 @@ impl Store {
         };
         let header = Header {
             id,
+            format: FORMAT,
             created: now,
             compressor: options.compressor,
             folded: 0,
@@ -223,6 +227,9 @@ impl Store {
         if self.inner.released.load(Ordering::Acquire) {
             return Err(StoreError::Released);
         }
+        if self.at.is_some() {
+            return Ok(());
+        }
         self.stop_folding();
         let done = if self.inner.read_only {
             Ok(())
@@ -240,6 +247,7 @@ impl Store {
     pub(crate) fn over(backend: Arc<dyn Backend>, id: Uuid) -> Result<Self, StoreError> {
         let header = Header {
             id,
+            format: FORMAT,
             created: Time::now(),
             compressor: Compressor::None,
             folded: 0,
@@ -269,6 +277,7 @@ impl Store {
         let known = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
         let header = known.unwrap_or(Header {
             id,
+            format: FORMAT,
             created: Time::now(),
             compressor: Compressor::None,
             folded: 0,
@@ -314,7 +323,16 @@ impl Store {
         let mut recovery = journal
             .map(|dir| Recovery::read(&dir, &header.id, header.folded))
             .transpose()?;
+        if !read_only && header.format < FORMAT {
+            let deadline = pager.deadline();
+            let blob = header.seal()?;
+            pager
+                .backend()
+                .put(HEADER, &blob, Precondition::Any, deadline)?;
+            pager.backend().sync(deadline)?;
+        }
         let docs = Docs::new(Arc::clone(&pager), cache / 4);
+        docs.read_epochs()?;
         let clock = clock::Clock::after(header.clock);
         let last = match &mut recovery {
             Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,
@@ -361,6 +379,7 @@ impl Store {
             life: Some(Arc::new(Life(Arc::clone(&inner)))),
             inner,
             synced: true,
+            at: None,
         };
         if !read_only {
             store.start_folding()?;
@@ -376,6 +395,7 @@ impl Store {
             inner: Arc::clone(&self.inner),
             life: None,
             synced: false,
+            at: None,
         };
         let thread = std::thread::Builder::new()
             .name("kfs-fold".to_owned())
@@ -475,6 +495,7 @@ pub(super) fn replay_records(
                 source,
             })?;
         }
+        let listed = forest.changed.contains_key(&snapshots_key());
         let slots = forest.changed.into_iter().map(|(key, entry)| Slot {
             key,
             seq: record.seq,
@@ -487,6 +508,9 @@ pub(super) fn replay_records(
             }),
         });
         docs.publish(slots.collect::<Vec<_>>());
+        if listed {
+            docs.read_epochs()?;
+        }
         clock.at_least(replay.time);
         last = record.seq;
     }

@@ -15,6 +15,7 @@ mod check;
 mod clock;
 mod commit;
 mod docs;
+mod epochs;
 mod error;
 mod fold;
 mod header;
@@ -42,6 +43,7 @@ use uuid::Uuid;
 pub use api::{Change, Keys};
 pub use binary::{BlobReader, BlobWriter};
 pub use check::{Finding, Repair, Report, Watcher, check, repair};
+pub use epochs::Changed;
 pub use error::StoreError;
 pub use header::FORMAT;
 pub use lifecycle::{ConnectOptions, CreateOptions};
@@ -63,6 +65,8 @@ pub struct Store {
     life: Option<Arc<lifecycle::Life>>,
     /// Whether API writes wait for the disk.
     synced: bool,
+    /// The snapshot that it shows; `None`: the present.
+    at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -149,7 +153,7 @@ impl Store {
 
     /// Whether the store refuses writes.
     pub fn is_read_only(&self) -> bool {
-        self.inner.read_only
+        self.inner.read_only || self.at.is_some()
     }
 
     /// How new blobs are compressed.
@@ -165,7 +169,8 @@ impl Store {
     /// Moves with every write: while it has not moved since before something was read, that is
     /// still so.
     pub fn writes(&self) -> u64 {
-        self.inner.docs.published()
+        // A snapshot does not change.
+        self.at.map_or_else(|| self.inner.docs.published(), |_| 0)
     }
 
     /// A stamp of the store's clock, later than every one before.
@@ -185,6 +190,7 @@ impl Store {
             inner: Arc::clone(&self.inner),
             life: self.life.clone(),
             synced: false,
+            at: self.at,
         }
     }
 
@@ -213,10 +219,21 @@ impl Store {
         })
     }
 
-    /// The document under a key as it is now.
+    /// The document under a key as it is now, or in the snapshot.
     pub fn doc(&self, key: &Key) -> Result<Option<Arc<Doc>>, StoreError> {
+        Ok(self.version(key)?.1)
+    }
+
+    /// The document under a key and the sequence number of its last change, as far as it is known.
+    fn version(&self, key: &Key) -> Result<(u64, Option<Arc<Doc>>), StoreError> {
         self.check_open()?;
-        self.inner.docs.get(key)
+        match self.at {
+            None => self.inner.docs.version(key),
+            Some(epoch) => {
+                let doc = self.doc_at(key, epoch)?;
+                Ok((doc.as_ref().map_or(0, |doc| doc.seq), doc))
+            }
+        }
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
@@ -234,6 +251,9 @@ pub(crate) fn show_key(key: &Key) -> String {
     }
     if *key == crate::tree::links_key() {
         return "the linked files".to_owned();
+    }
+    if *key == crate::tree::snapshots_key() {
+        return "the list of snapshots".to_owned();
     }
     edn::print(&key.value())
 }

@@ -4,8 +4,13 @@
 //! address = 'r' | epoch u64 BE (0 = live) | key            key = canonical CBOR, up to 300 bytes
 //!                                         | first 200 bytes of the key | BLAKE3 of the key (32 bytes)
 //! meta    = {"key": key, "type": "edn" | "binary", "last-write": time, "seq": sequence, "attrs": attributes}
-//! value   = entry without attributes (see `tree`)
+//!         | {"key": key, "type": "absent"}                 only under an epoch other than 0
+//! value   = entry without attributes (see `tree`); nothing where the key is absent
 //! ```
+//!
+//! What a fold replaces and a snapshot needs it keeps under the snapshot's epoch, also that there was
+//! nothing. So what stood under a key at an epoch is what is kept under the first epoch from that one
+//! on, and where nothing is kept it is still the live record.
 
 use std::sync::Arc;
 
@@ -98,6 +103,26 @@ impl Doc {
     }
 }
 
+/// A record's address under an epoch, given the live record's.
+pub fn address_at(epoch: u64, live: &[u8]) -> Vec<u8> {
+    let mut out = epoch_prefix(epoch);
+    out.extend_from_slice(live.get(LIVE.len()..).unwrap_or_default());
+    out
+}
+
+/// The prefix of all records under an epoch.
+pub fn epoch_prefix(epoch: u64) -> Vec<u8> {
+    let mut out = vec![b'r'];
+    out.extend_from_slice(&epoch.to_be_bytes());
+    out
+}
+
+/// The epoch that a record's address is under, and the live record's address.
+pub fn split(address: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (epoch, key) = address.strip_prefix(b"r")?.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*epoch), [LIVE, key].concat()))
+}
+
 /// The address of a key's live record. Addresses sort like their keys, but for very long keys.
 pub fn address(key: &Key) -> Vec<u8> {
     let bytes = key.bytes();
@@ -111,8 +136,45 @@ pub fn address(key: &Key) -> Vec<u8> {
     out
 }
 
-/// The blob of a document.
-pub fn seal(key: &Key, doc: &Doc, codec: &Codec, pager: &Pager) -> Result<Vec<u8>, StoreError> {
+/// The blob of a document at its live address.
+pub fn seal(key: &Key, doc: &Doc, pager: &Pager) -> Result<Vec<u8>, StoreError> {
+    seal_at(&address(key), key, Some(doc), pager)
+}
+
+/// The blob of what stands under a key, for an address.
+pub fn seal_at(
+    address: &[u8],
+    key: &Key,
+    doc: Option<&Doc>,
+    pager: &Pager,
+) -> Result<Vec<u8>, StoreError> {
+    let (meta, value) = match doc {
+        Some(doc) => parts(key, doc, pager)?,
+        None => (absent(key), Vec::new()),
+    };
+    let sealed = pager.codec().seal(address, &meta, &value);
+    sealed.map_err(|source| StoreError::Damaged {
+        key: show_key(key),
+        source,
+    })
+}
+
+/// The name that an absent key has for its type.
+const ABSENT: &str = "absent";
+
+fn absent(key: &Key) -> Vec<u8> {
+    let mut meta = Vec::new();
+    let mut w = Writer::new(&mut meta);
+    w.map(2);
+    w.text("key");
+    w.raw(key.bytes());
+    w.text("type");
+    w.text(ABSENT);
+    meta
+}
+
+/// A document's metadata and value.
+fn parts(key: &Key, doc: &Doc, pager: &Pager) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
     let mut meta = Vec::new();
     let mut w = Writer::new(&mut meta);
     w.map(if doc.entry.attrs.is_some() { 5 } else { 4 });
@@ -132,22 +194,25 @@ pub fn seal(key: &Key, doc: &Doc, codec: &Codec, pager: &Pager) -> Result<Vec<u8
     let bare = Entry::plain(doc.entry.node.clone());
     write_entry(&mut Writer::new(&mut value), &bare, pager)
         .map_err(|e| StoreError::tree(key, e))?;
-    codec
-        .seal(&address(key), &meta, &value)
-        .map_err(|source| StoreError::Damaged {
-            key: show_key(key),
-            source,
-        })
+    Ok((meta, value))
 }
 
-/// The record at an address; `None` if there is none.
+/// The live record at an address; `None` if there is none.
 pub fn load(address: &[u8], pager: &Pager) -> Result<Option<KeyedDoc>, StoreError> {
+    Ok(load_any(address, pager)?.and_then(|(key, doc)| Some((key, doc?))))
+}
+
+/// What stood under a key, as its record says, live or kept.
+pub type Version = (Key, Option<Arc<Doc>>);
+
+/// The record at an address, live or kept; `None` if there is none.
+pub fn load_any(address: &[u8], pager: &Pager) -> Result<Option<Version>, StoreError> {
     loop {
         let looks = live::looks();
         let Some(blob) = pager.backend().get(address, pager.deadline())? else {
             return Ok(None);
         };
-        let read = decode(address, &blob.bytes, pager.codec())?;
+        let read = decode_any(address, &blob.bytes, pager.codec())?;
         // What was looked for in memory meanwhile was not seen here, and may be freed.
         if live::looks() == looks {
             return Ok(Some(read));
@@ -155,8 +220,8 @@ pub fn load(address: &[u8], pager: &Pager) -> Result<Option<KeyedDoc>, StoreErro
     }
 }
 
-/// Reads the blob of a record. For a store that nobody uses: else [`load`].
-pub fn decode(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Doc>), StoreError> {
+/// Reads the blob of a record. For a store that nobody uses: else [`load_any`].
+pub fn decode_any(address: &[u8], blob: &[u8], codec: &Codec) -> Result<Version, StoreError> {
     let name = || {
         let key = address.get(LIVE.len()..).unwrap_or_default();
         Key::from_bytes(key).map_or_else(|_| crate::tree::hex(key), |k| show_key(&k))
@@ -171,33 +236,45 @@ pub fn decode(address: &[u8], blob: &[u8], codec: &Codec) -> Result<(Key, Arc<Do
         key: name(),
         source: e,
     };
-    let (key, last_write, seq, attrs) = read_meta(opened.meta).map_err(malformed)?;
-    let mut entry = read_entry(&mut Reader::new(&opened.value)).map_err(malformed)?;
-    entry.attrs = attrs;
-    if self::address(&key) != address {
+    let fields = read_meta(opened.meta).map_err(malformed)?;
+    let live = self::address(&fields.key);
+    if live.get(LIVE.len()..) != address.get(LIVE.len()..) {
         return Err(malformed(TreeError::malformed(
             "a record",
             "it belongs to another key",
         )));
     }
-    Ok((
-        key,
-        Arc::new(Doc {
-            entry,
-            last_write,
-            seq,
-        }),
-    ))
+    let Some((last_write, seq)) = fields.written else {
+        if live == address {
+            return Err(malformed(missing_field()));
+        }
+        return Ok((fields.key, None));
+    };
+    let mut entry = read_entry(&mut Reader::new(&opened.value)).map_err(malformed)?;
+    entry.attrs = fields.attrs;
+    let doc = Doc {
+        entry,
+        last_write,
+        seq,
+    };
+    Ok((fields.key, Some(Arc::new(doc))))
 }
 
-type MetaFields = (Key, Time, u64, Option<Arc<crate::tree::Attrs>>);
+struct MetaFields {
+    key: Key,
+    /// Last write and sequence number; `None` where the key is absent.
+    written: Option<(Time, u64)>,
+    attrs: Option<Arc<crate::tree::Attrs>>,
+}
 
 fn read_meta(bytes: &[u8]) -> Result<MetaFields, TreeError> {
     let mut r = Reader::new(bytes);
     let (mut key, mut last_write, mut seq, mut attrs) = (None, None, None, None);
+    let mut is_absent = false;
     for _ in 0..r.map()? {
         match r.text()? {
             "key" => key = Some(Key::from_canonical(r.raw()?)),
+            "type" => is_absent = r.text()? == ABSENT,
             "last-write" => last_write = Some(read_time(&mut r)?),
             "seq" => seq = Some(r.uint()?),
             "attrs" => attrs = Some(Arc::new(read_attrs(&mut r)?)),
@@ -206,11 +283,18 @@ fn read_meta(bytes: &[u8]) -> Result<MetaFields, TreeError> {
             }
         }
     }
-    match (key, last_write, seq) {
-        (Some(key), Some(last_write), Some(seq)) => Ok((key, last_write, seq, attrs)),
-        _ => Err(TreeError::malformed(
-            "a record's metadata",
-            "a field is missing",
-        )),
+    let key = key.ok_or_else(missing_field)?;
+    let written = last_write.zip(seq);
+    if written.is_some() == is_absent {
+        return Err(missing_field());
     }
+    Ok(MetaFields {
+        key,
+        written,
+        attrs,
+    })
+}
+
+fn missing_field() -> TreeError {
+    TreeError::malformed("a record's metadata", "a field is missing")
 }

@@ -26,6 +26,10 @@ pub(super) struct Draft {
     last_write: Option<Time>,
 }
 
+/// Adds the step that contains the number of the record. It runs with the commit lock held, when it
+/// is sure that there is no conflict.
+pub(super) type Numbered<'a> = Box<dyn FnOnce(&mut Tx<'a>, u64) -> Result<(), StoreError> + 'a>;
+
 /// Reads and steps that become one record of the journal, or nothing.
 pub struct Tx<'a> {
     pub(super) store: &'a Store,
@@ -41,6 +45,8 @@ pub struct Tx<'a> {
     pub(super) torn: bool,
     pub(super) checks: Vec<Box<dyn Fn() -> bool + 'a>>,
     pub(super) published: Vec<Box<dyn FnOnce() + 'a>>,
+    /// The last step, which contains the number of the record.
+    pub(super) numbered: Option<Numbered<'a>>,
     /// The state of the records when the transaction began.
     pub(super) generation: u64,
     /// The store's time of this transaction, later than that of every one begun before.
@@ -67,6 +73,7 @@ impl<'a> Tx<'a> {
             torn: false,
             checks: Vec::new(),
             published: Vec::new(),
+            numbered: None,
             generation: store.inner.docs.generation(),
             now: store.inner.clock.tick(),
         }
@@ -82,7 +89,7 @@ impl<'a> Tx<'a> {
         match self.drafts.entry(key.clone()) {
             Place::Occupied(o) => Ok(o.into_mut()),
             Place::Vacant(v) => {
-                let (seq, doc) = self.store.inner.docs.version(key)?;
+                let (seq, doc) = self.store.version(key)?;
                 let entry = doc.as_ref().map(|d| d.entry.clone());
                 Ok(v.insert(Draft {
                     seq,

@@ -175,6 +175,33 @@ pub fn dangling(id: u64) -> TreeError {
     )
 }
 
+/// The names of linked files at and below an entry under a key, each with its path and the file's
+/// number.
+pub fn names_below(
+    key: &Key,
+    entry: &Entry,
+    pager: &Pager,
+) -> Result<Vec<(Vec<Key>, u64)>, TreeError> {
+    let mut found = Vec::new();
+    let mut todo = vec![(vec![key.clone()], entry.clone())];
+    while let Some((path, entry)) = todo.pop() {
+        match &entry.node {
+            Node::Ref(id) => found.push((path, *id)),
+            Node::Map(map) | Node::Vector(map) => map.for_each(pager, &mut |key, child| {
+                if child.is_dir() || matches!(child.node, Node::Ref(_)) {
+                    todo.push((
+                        [&path[..], std::slice::from_ref(key)].concat(),
+                        child.clone(),
+                    ));
+                }
+                Ok(())
+            })?,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Every name of a linked file in an entry, as often as it stands there.
 pub fn each(entry: &Entry, pager: &Pager, f: &mut dyn FnMut(u64)) -> Result<(), TreeError> {
     // Documents may nest deeper than a stack bears.

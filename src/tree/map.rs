@@ -125,7 +125,7 @@ impl Run {
         }
     }
 
-    fn level(&self) -> u32 {
+    pub(super) fn level(&self) -> u32 {
         match &self.body {
             Body::Leaf(_) => 0,
             Body::Branch { level, .. } => *level,

@@ -8,6 +8,7 @@
 pub mod content;
 pub mod convert;
 mod cut;
+pub mod diff;
 pub mod edit;
 mod entry;
 mod error;
@@ -21,6 +22,7 @@ mod pager;
 mod parallel;
 mod patch;
 mod presence;
+pub mod snapshots;
 mod time;
 mod walk;
 
@@ -30,7 +32,8 @@ pub use error::TreeError;
 pub use fold::{Folded, Folder};
 pub use map::Map;
 pub use op::{
-    Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared, write_ops,
+    Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared,
+    snapshots_key, write_ops,
 };
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
 pub use pager::{PATIENCE, Pager, hex, page_key};

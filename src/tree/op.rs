@@ -112,9 +112,14 @@ pub fn links_key() -> Key {
     Key::from_canonical(&[0x18, 0x01])
 }
 
+/// The hidden document that lists the snapshots: the integer 2 in two bytes.
+pub fn snapshots_key() -> Key {
+    Key::from_canonical(&[0x18, 0x02])
+}
+
 /// Whether a key is one of the hidden documents.
 pub fn is_hidden(key: &Key) -> bool {
-    matches!(key.bytes(), [0x18, 0x00 | 0x01])
+    matches!(key.bytes(), [0x18, 0x00..=0x02])
 }
 
 /// Applies the steps of one record, one after the other.

@@ -1,7 +1,7 @@
 //! Errors of the store as errors of files.
 
 use super::error::ViewError;
-use super::types::Ino;
+use super::types::{Ino, ROOT};
 use crate::backend::BackendError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
@@ -19,6 +19,8 @@ fn from_store(e: StoreError) -> ViewError {
             what: "the store".into(),
         },
         StoreError::Released => ViewError::ShuttingDown,
+        // It was dropped while somebody looked into it.
+        StoreError::NoSnapshot { .. } => ViewError::Stale { ino: ROOT },
         StoreError::Damaged { key, source } => ViewError::Damaged {
             key,
             source: Box::new(source),
@@ -40,6 +42,7 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::WrongId { .. }
         | StoreError::Format { .. }
         | StoreError::InUse { .. }
+        | StoreError::SnapshotExists { .. }
         | StoreError::EmptyPath
         | StoreError::Occupied { .. }
         | StoreError::NothingThere { .. }

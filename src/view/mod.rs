@@ -3,7 +3,8 @@
 //! `table` holds the inodes that the kernel knows and where they are; an inode's `Work` is its
 //! working copy, shared by all handles. `ops` has one file per family of operations. A name operation
 //! is one transaction of the store; it moves the inodes in the table within the commit, so both always
-//! agree. The view knows neither fuser nor error numbers.
+//! agree. The view knows neither fuser nor error numbers. A snapshot is a view over the store as it
+//! was; `control` puts `.kfs` beside the live view and hands each operation to the view that it is of.
 //!
 //! Lock order: an inode's working copy (of two, the one with the smaller number first), then the
 //! store's commit lock, then the table. No lock but a working copy's is held during input or output,
@@ -12,6 +13,7 @@
 mod absent;
 mod attr;
 mod buffer;
+mod control;
 mod directory;
 mod error;
 mod failure;
@@ -37,6 +39,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+pub use control::Namespace;
 pub use error::{Name, ViewError};
 pub use ops::Spot;
 pub use types::{
@@ -107,7 +110,7 @@ impl std::fmt::Debug for dyn Invalidate {
 }
 
 impl View {
-    /// A view of a store's present state.
+    /// A view of a store's present state, or of a snapshot.
     ///
     /// # Errors
     /// If the thread cannot be started that commits what programs leave open.
@@ -117,12 +120,16 @@ impl View {
         let table = Arc::new(Table::new());
         let kernel: Arc<OnceLock<Box<dyn Invalidate>>> = Arc::default();
         let absent = Arc::default();
-        store.observe(Arc::new(watch::Watch::new(
-            origin,
-            Arc::clone(&table),
-            Arc::clone(&absent),
-            Arc::clone(&kernel),
-        )));
+        // A snapshot does not change.
+        let changes = store.epoch().is_none();
+        if changes {
+            store.observe(Arc::new(watch::Watch::new(
+                origin,
+                Arc::clone(&table),
+                Arc::clone(&absent),
+                Arc::clone(&kernel),
+            )));
+        }
         let options = ViewOptions {
             read_only: options.read_only || store.is_read_only(),
             ..options
@@ -140,7 +147,9 @@ impl View {
             last_error: Mutex::default(),
             closed: AtomicBool::new(false),
         });
-        timer::start(&view)?;
+        if changes {
+            timer::start(&view)?;
+        }
         Ok(view)
     }
 

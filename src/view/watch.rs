@@ -8,7 +8,7 @@ use super::names::{NameContext, name_of};
 use super::table::Table;
 use super::types::{Invalidate, ROOT};
 use crate::store::Observer;
-use crate::tree::{Op, links, links_key};
+use crate::tree::{Op, is_hidden, links};
 use crate::value::Key;
 
 /// Hears of commits. It is called with the store's commit lock held, so it only marks inodes and
@@ -97,7 +97,7 @@ impl Observer for Watch {
                         self.replaced(&inode);
                     }
                 }
-                (_, None) if op.path().first() == Some(&links_key()) => {}
+                (_, None) if op.path().first().is_some_and(is_hidden) => {}
                 (_, None) => self.changed(op.path()),
             }
         }

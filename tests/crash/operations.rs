@@ -1,6 +1,7 @@
 //! The operations of the sequences: each kind is a few steps on what the store holds by then.
 
 use konserve_fs::gc;
+use konserve_fs::snapshot;
 use konserve_fs::store::{Store, StoreError};
 use konserve_fs::tree::Node;
 use konserve_fs::value::{Key, Value};
@@ -46,6 +47,10 @@ pub const KINDS: &[Kind] = &[
     ("fold", fold),
     ("reopen", reopen),
     ("free pages", free),
+    ("take a snapshot", take_snapshot),
+    ("drop a snapshot", drop_snapshot),
+    ("restore from a snapshot", restore),
+    ("roll back", roll_back),
     ("a sync that fails", failing_sync),
 ];
 
@@ -90,6 +95,9 @@ pub fn populate(run: &mut Run<'_>, random: &mut Random) {
             s.store.assoc_in(&path, &value).unwrap()
         });
     }
+    run.step("populate", Later, |s| {
+        snapshot::take(&s.store.unsynced(), "s0").unwrap();
+    });
     for dir in ["dir", "dir/sub", "dir/empty", "empty"] {
         run.step("populate", Later, |s| make_dir(&s.view, dir));
     }
@@ -590,6 +598,63 @@ fn reopen(run: &mut Run<'_>, random: &mut Random) {
 fn free(run: &mut Run<'_>, _: &mut Random) {
     run.step("free pages", Synced, |s| {
         gc::reclaim(&s.store).unwrap();
+    });
+}
+
+/// At most three: every state is compared with all that they show.
+fn take_snapshot(run: &mut Run<'_>, random: &mut Random) {
+    let name = format!("s{}", random.below(3));
+    let (durability, store) = handle(random);
+    run.step(format!("take snapshot {name}"), durability, |s| {
+        let taken = snapshot::take(&store(s), &name);
+        assert!(taken.is_ok() || snapshot::find(&s.store, &name).is_ok());
+    });
+}
+
+/// One of the snapshots.
+fn snapshot_name(run: &Run<'_>, random: &mut Random) -> Option<String> {
+    let all = snapshot::list(&run.session().store).unwrap();
+    (!all.is_empty()).then(|| random.pick(&all).name.clone())
+}
+
+fn drop_snapshot(run: &mut Run<'_>, random: &mut Random) {
+    let Some(name) = snapshot_name(run, random) else {
+        return;
+    };
+    // Clearing away what is kept for one is a record of its own.
+    if run.session().store.has_dropped() {
+        return;
+    }
+    let (durability, store) = handle(random);
+    run.step(format!("drop snapshot {name}"), durability, |s| {
+        snapshot::remove(&store(s), &name).unwrap();
+    });
+}
+
+fn restore(run: &mut Run<'_>, random: &mut Random) {
+    let Some(name) = snapshot_name(run, random) else {
+        return;
+    };
+    let then = snapshot::open(&run.session().store, &name).unwrap();
+    let (docs, _) = then.docs_after(None, 1000).unwrap();
+    if docs.is_empty() {
+        return;
+    }
+    let path = [random.pick(&docs).0.clone()];
+    let (durability, store) = handle(random);
+    run.step(format!("restore {path:?} from {name}"), durability, |s| {
+        snapshot::restore(&store(s), &then, &path).unwrap();
+    });
+}
+
+fn roll_back(run: &mut Run<'_>, random: &mut Random) {
+    let Some(name) = snapshot_name(run, random) else {
+        return;
+    };
+    let then = snapshot::open(&run.session().store, &name).unwrap();
+    let (durability, store) = handle(random);
+    run.step(format!("roll back to {name}"), durability, |s| {
+        snapshot::roll_back(&store(s), &then).unwrap();
     });
 }
 

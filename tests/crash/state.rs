@@ -9,8 +9,21 @@ use konserve_fs::value::{Key, edn};
 pub struct State(Vec<String>);
 
 impl State {
-    /// Reads everything there is.
+    /// Reads everything there is, and all that snapshots show.
     pub fn of(store: &Store) -> Result<Self, StoreError> {
+        let mut state = Self::of_one(store)?;
+        for snapshot in store.snapshots()? {
+            let shown = Self::of_one(&store.at(snapshot.epoch))?;
+            let lines = shown.0.iter();
+            state.0.push(format!("snapshot {snapshot:?}"));
+            state
+                .0
+                .extend(lines.map(|line| format!("{}: {line}", snapshot.epoch)));
+        }
+        Ok(state)
+    }
+
+    fn of_one(store: &Store) -> Result<Self, StoreError> {
         let mut lines = Vec::new();
         let fail = |key: &Key, source| StoreError::Tree {
             key: edn::print(&key.value()),

@@ -147,14 +147,21 @@ fn what_cannot_be_done_fails_with_the_errno_of_a_local_filesystem() {
         save(&p(&hashed), b"x"),
         libc::EINVAL,
     );
-    t.call("a file .kfs", File::create(p(".kfs")), libc::EPERM);
-    t.call("a directory .kfs", fs::create_dir(p(".kfs")), libc::EPERM);
-    t.call("a symlink .kfs", symlink("a", p(".kfs")), libc::EPERM);
+    // It is a directory that is there: of most of these the kernel does not even ask.
+    t.call("a file .kfs", File::create(p(".kfs")), libc::EISDIR);
+    t.call("a directory .kfs", fs::create_dir(p(".kfs")), libc::EEXIST);
+    t.call("a symlink .kfs", symlink("a", p(".kfs")), libc::EEXIST);
     t.call(
-        "a rename to .kfs",
+        "a rename of a file to .kfs",
         fs::rename(p("f"), p(".kfs")),
+        libc::EISDIR,
+    );
+    t.call(
+        "a rename of a directory to .kfs",
+        fs::rename(p("doc"), p(".kfs")),
         libc::EPERM,
     );
+    t.call("removing .kfs", fs::remove_dir(p(".kfs")), libc::EPERM);
 
     t.call(
         "an index far past the end",

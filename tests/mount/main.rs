@@ -40,6 +40,7 @@ mod raw;
 mod reading;
 mod scrub;
 mod semantics;
+mod snapshots;
 mod table;
 mod times;
 mod tree;

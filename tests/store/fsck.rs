@@ -32,7 +32,7 @@ impl Watcher for Told {
     }
 }
 
-fn soon() -> Deadline {
+pub(super) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
 
@@ -40,19 +40,19 @@ fn v(text: &str) -> Value {
     edn::parse(text).unwrap()
 }
 
-fn store(dir: &tempfile::TempDir) -> Store {
+pub(super) fn store(dir: &tempfile::TempDir) -> Store {
     let location = Location::Embedded(dir.path().join("s"));
     Store::create(&location, &CreateOptions::default()).unwrap()
 }
 
-fn checked(store: &Store) -> (Report, Vec<Finding>) {
+pub(super) fn checked(store: &Store) -> (Report, Vec<Finding>) {
     let mut told = Told::default();
     let report = store.check(&mut told).unwrap();
     (report, told.findings)
 }
 
 /// The check of a store once nobody uses it.
-fn released(store: Store) -> (Report, Vec<Finding>) {
+pub(super) fn released(store: Store) -> (Report, Vec<Finding>) {
     let location = store.location().clone();
     store.release().unwrap();
     let mut told = Told::default();
@@ -68,7 +68,7 @@ fn pages(store: &Store) -> Vec<Vec<u8>> {
 }
 
 /// The page that comes with what `change` does.
-fn new_page(store: &Store, change: impl FnOnce()) -> Vec<u8> {
+pub(super) fn new_page(store: &Store, change: impl FnOnce()) -> Vec<u8> {
     let before = pages(store);
     change();
     let mut new = pages(store);
@@ -84,14 +84,14 @@ fn overwrite(store: &Store, address: &[u8], bytes: &[u8]) {
         .unwrap();
 }
 
-fn spoil(store: &Store, address: &[u8]) {
+pub(super) fn spoil(store: &Store, address: &[u8]) {
     let blob = store.pager().backend().get(address, soon()).unwrap();
     let mut bytes = blob.unwrap().bytes;
     *bytes.last_mut().unwrap() ^= 1;
     overwrite(store, address, &bytes);
 }
 
-fn long(what: &str) -> Value {
+pub(super) fn long(what: &str) -> Value {
     Value::Text(format!("{what} ").repeat(200))
 }
 
@@ -289,7 +289,7 @@ fn a_check_beside_writers_finds_nothing_where_nothing_is() {
 }
 
 /// Repairs a store; gives it open again, with what was taken out and where that is.
-fn repaired(s: Store) -> (Store, Vec<Vec<Key>>, std::path::PathBuf) {
+pub(super) fn repaired(s: Store) -> (Store, Vec<Vec<Key>>, std::path::PathBuf) {
     let location = s.location().clone();
     s.release().unwrap();
     let done = repair(&location, None).unwrap();

@@ -77,7 +77,7 @@ impl Check<'_> {
             let Op::Put { path, entry, .. } = op else {
                 continue;
             };
-            let flaws = documents.entry_of_journal(entry, path, self)?;
+            let flaws = documents.entry_of_other(entry, path, self)?;
             for flaw in flaws.into_iter().filter(|_| !subject.live) {
                 let mut finding = of_page(flaw, None, &subject.pager);
                 finding.what = format!("{}, of {what}", finding.what);
@@ -97,6 +97,7 @@ impl Check<'_> {
             .map_err(StoreError::Journal)
             .and_then(|mut recovery| {
                 let docs = Docs::new(Arc::clone(&subject.pager), 1 << 20);
+                docs.read_epochs()?;
                 let clock = clock::Clock::after(time);
                 lifecycle::replay(&mut recovery, folded, &docs, &clock, &subject.pager)
             });

@@ -310,7 +310,11 @@ fn reason(error: StoreError) -> String {
 /// The key that stands in a record's address, as far as it does.
 fn key_of(address: &[u8]) -> Vec<Key> {
     let key = address.get(super::record::LIVE.len()..).unwrap_or_default();
-    let known = [crate::tree::root_key(), crate::tree::links_key()];
+    let known = [
+        crate::tree::root_key(),
+        crate::tree::links_key(),
+        crate::tree::snapshots_key(),
+    ];
     if let Some(hidden) = known.into_iter().find(|hidden| hidden.bytes() == key) {
         return vec![hidden];
     }
@@ -319,6 +323,9 @@ fn key_of(address: &[u8]) -> Vec<Key> {
 
 /// A record for messages.
 fn record_name(address: &[u8]) -> String {
+    if let Some((epoch, _)) = super::record::split(address).filter(|(epoch, _)| *epoch > 0) {
+        return format!("the record kept for snapshot number {epoch}");
+    }
     match key_of(address).first() {
         Some(key) if crate::tree::is_hidden(key) => format!("the record of {}", show_key(key)),
         Some(_) => "the record".to_owned(),

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use super::names::Names;
 use super::{Check, Ended, Finding, Subject, key_of, reason, record_name};
 use crate::backend::{Backend, BackendError, Deadline};
+use crate::store::docs::Epochs;
 use crate::store::header::{HEADER, Header};
 use crate::store::record::{self, Doc, LIVE};
 use crate::store::{Location, StoreError};
 use crate::tree::{
     Entry, Node, PATIENCE, Pager, Reading, TreeError, Visitor, Walk, is_hidden, is_silence,
-    links_key, root_dirs, root_key,
+    links_key, root_dirs, root_key, snapshots, snapshots_key,
 };
 use crate::value::{Key, KeyPath};
+
+/// The prefix of all records, live and kept.
+const RECORDS: &[u8] = b"r";
 
 /// Addresses asked for in one go.
 const PAGE: usize = 512;
@@ -42,6 +46,8 @@ pub(super) struct Documents<'a> {
     /// Whether every record could be read.
     whole: bool,
     folded: Option<u64>,
+    /// The snapshots of the records, as far as their list reads.
+    epochs: Epochs,
 }
 
 /// What is wrong below an entry.
@@ -91,6 +97,7 @@ impl<'a> Documents<'a> {
             hidden: BTreeMap::new(),
             whole: true,
             folded: folded(subject),
+            epochs: epochs(subject),
         })
     }
 
@@ -99,7 +106,7 @@ impl<'a> Documents<'a> {
         let backend = subject.pager.backend();
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let listed = backend.list(LIVE, after.as_deref(), PAGE, deadline());
+            let listed = backend.list(RECORDS, after.as_deref(), PAGE, deadline());
             let listed = match listed {
                 Ok(listed) => listed,
                 Err(BackendError::Damage { reason, .. }) => {
@@ -120,9 +127,62 @@ impl<'a> Documents<'a> {
             };
             after = Some(last.clone());
             for address in &listed {
-                self.record(subject, address, check)?;
+                if address.starts_with(LIVE) {
+                    self.record(subject, address, check)?;
+                } else {
+                    self.kept(subject, address, check)?;
+                }
             }
         }
+    }
+
+    /// What is kept for a snapshot. In use it may be cleared away while it is looked at.
+    fn kept(
+        &mut self,
+        subject: &Subject,
+        address: &[u8],
+        check: &mut Check<'_>,
+    ) -> Result<(), Ended> {
+        let doc = match record::load_any(address, &subject.pager) {
+            Ok(Some((_, Some(doc)))) => doc,
+            Ok(Some((_, None)) | None) => return Ok(()),
+            Err(error) if is_failure(&error) => return Err(Ended::Failed(error)),
+            Err(error) => {
+                let what = record_name(address);
+                check.found(Finding::damage(&key_of(address), what, reason(error)));
+                return Ok(());
+            }
+        };
+        if !check.read(doc.weight()) {
+            return Err(Ended::Told);
+        }
+        let flaws = self.entry_of_other(&doc.entry, &key_of(address), check)?;
+        let gone = || matches!(record::load_any(address, &subject.pager), Ok(None));
+        if flaws.is_empty() || (subject.live && gone()) {
+            return Ok(());
+        }
+        for flaw in flaws {
+            let mut finding = of_page(flaw, Some(&doc.entry), &subject.pager);
+            self.bad.insert(finding.what.clone());
+            finding.what = format!("{}, in {}", finding.what, record_name(address));
+            check.found(finding);
+        }
+        Ok(())
+    }
+
+    /// Whether snapshots still have what the live record has replaced.
+    fn is_kept(&self, subject: &Subject, address: &[u8], doc: &Doc) -> Result<bool, Ended> {
+        let Some(epoch) = self.epochs.before(doc.seq) else {
+            return Ok(true);
+        };
+        let backend = subject.pager.backend();
+        for epoch in self.epochs.from(epoch) {
+            let kept = record::address_at(*epoch, address);
+            if backend.get_range(&kept, 0..0, deadline())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// One record. If it was replaced while its pages were read, it is looked at again.
@@ -161,6 +221,14 @@ impl<'a> Documents<'a> {
                 let finding = of_page(flaw, Some(&doc.entry), &subject.pager);
                 self.bad.insert(finding.what.clone());
                 check.found(finding);
+            }
+            if !subject.live && key != snapshots_key() && !self.is_kept(subject, address, &doc)? {
+                let reason = "what it was in an earlier snapshot is missing";
+                check.found(Finding::damage(
+                    std::slice::from_ref(&key),
+                    record_name(address),
+                    reason,
+                ));
             }
             if is_hidden(&key) {
                 self.hidden.insert(key, doc);
@@ -209,8 +277,9 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Walks through an entry of the journal. The file that a name in it leads to may stand there, too.
-    pub fn entry_of_journal(
+    /// Walks through an entry of the journal or of a snapshot. The file that a name in it leads to
+    /// stands elsewhere.
+    pub fn entry_of_other(
         &mut self,
         entry: &Entry,
         path: &[Key],
@@ -301,6 +370,14 @@ impl<'a> Documents<'a> {
             }
         }
     }
+}
+
+/// The snapshots that the records are of. A list that does not read is told of as any record.
+fn epochs(subject: &Subject) -> Epochs {
+    let list = record::load(&record::address(&snapshots_key()), &subject.pager);
+    let root = list.ok().flatten().map(|(_, doc)| doc.entry.clone());
+    let listed = snapshots::list(root.as_ref(), &subject.pager);
+    Epochs::of(&listed.unwrap_or_default())
 }
 
 /// Whether there is the document of linked files, readable or not.
@@ -402,7 +479,7 @@ fn strays(backend: &dyn Backend, check: &mut Check<'_>) -> Result<(), Ended> {
         let known = match address.first() {
             Some(b'h') => address == HEADER,
             Some(b'p') => address.len() == PAGE_ADDRESS,
-            Some(b'r') => address.starts_with(LIVE),
+            Some(b'r') => address.len() > LIVE.len(),
             _ => false,
         };
         after = Some(if !known {

@@ -24,11 +24,15 @@ use crate::store::storage::{self, in_use};
 use crate::store::{ConnectOptions, Location, Store, StoreError, clock};
 use crate::tree::{
     Cut, Entry, Folder, Node, Op, PATIENCE, Pager, Time, links_key, page_key, root_dirs, root_key,
+    snapshots, snapshots_key,
 };
 use crate::value::{Key, Value};
 
 /// Deep documents are gone through by recursion. Only what is used of it is taken.
 const STACK: usize = 512 << 20;
+
+/// The prefix of all records.
+const RECORDS: &[u8] = b"r";
 
 /// Where what is damaged is kept, in the store's directory.
 const QUARANTINE: &str = "quarantine";
@@ -205,6 +209,7 @@ fn header(
     let codec = Codec::new(id, Compressor::Lz4);
     let mut header = Header {
         id,
+        format: header::FORMAT,
         created: Time::now(),
         compressor: Compressor::Lz4,
         folded: 0,
@@ -215,7 +220,7 @@ fn header(
             Ok(Some(blob)) => blob,
             _ => continue,
         };
-        if let Ok((_, doc)) = record::decode(&address, &blob.bytes, &codec) {
+        if let Ok((_, Some(doc))) = record::decode_any(&address, &blob.bytes, &codec) {
             header.folded = header.folded.max(doc.seq);
             header.clock = header.clock.max(doc.last_write);
             header.created = header.created.min(doc.last_write);
@@ -235,12 +240,12 @@ fn header(
     Ok(header)
 }
 
-/// The addresses of all records.
+/// The addresses of all records, live and kept.
 fn addresses(backend: &dyn Backend) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut found: Vec<Vec<u8>> = Vec::new();
     loop {
         let after = found.last().map(Vec::as_slice);
-        let mut more = backend.list(LIVE, after, 1000, deadline())?;
+        let mut more = backend.list(RECORDS, after, 1000, deadline())?;
         if more.is_empty() {
             return Ok(found);
         }
@@ -285,6 +290,7 @@ impl Knife<'_> {
         let mut names = Names::default();
         let backend = Arc::clone(self.pager.backend());
         let root = record::address(&root_key());
+        let list = record::address(&snapshots_key());
         for address in addresses(&*backend)? {
             if address == links || address == root {
                 continue;
@@ -292,6 +298,9 @@ impl Knife<'_> {
             let Some(doc) = self.record(&address)? else {
                 continue;
             };
+            if !address.starts_with(LIVE) || address == list {
+                continue;
+            }
             dirs += u64::from(doc.entry.is_dir());
             if self.files.is_some()
                 && let Some(key) = key_of(&address).first()
@@ -301,6 +310,7 @@ impl Knife<'_> {
             }
         }
         self.root(&root, dirs)?;
+        self.snapshots()?;
         if let Some(files) = files {
             self.names(&names, &files)?;
         }
@@ -321,41 +331,105 @@ impl Knife<'_> {
     /// The record at an address without what is damaged in it.
     fn record(&mut self, address: &[u8]) -> Result<Option<Arc<Doc>>, StoreError> {
         let backend = Arc::clone(self.pager.backend());
-        let (key, doc) = match record::load(address, &self.pager) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
+        let (key, doc) = match record::load_any(address, &self.pager) {
+            Ok(Some((key, Some(doc)))) => (key, doc),
+            Ok(Some((_, None)) | None) => return Ok(None),
             Err(StoreError::Backend(error)) if error.is_silence() => return Err(error.into()),
             Err(error) => {
                 keep(&*backend, address, &self.aside)?;
                 let what = record_name(address);
                 let cut = Finding::damage(&key_of(address), what, reason(error));
                 self.cuts.push(cut);
-                backend.delete(address, Precondition::Any, deadline())?;
+                self.take_away(address)?;
                 return Ok(None);
             }
         };
-        let (kept, whole) = self.cut(&doc.entry, std::slice::from_ref(&key), Some(&doc.entry))?;
+        // The file that a name in a snapshot leads to is the snapshot's.
+        let files = address.starts_with(LIVE).then(|| self.files.clone());
+        let path = std::slice::from_ref(&key);
+        let (kept, whole) = self.cut(&doc.entry, path, Some(&doc.entry), files)?;
         if whole {
             return Ok(Some(doc));
         }
         let Some(entry) = kept else {
-            backend.delete(address, Precondition::Any, deadline())?;
+            self.take_away(address)?;
             return Ok(None);
         };
         let doc = Doc { entry, ..*doc };
-        self.put(&key, doc).map(Some)
+        self.put_at(address, &key, doc).map(Some)
     }
 
-    /// An entry without what is damaged in it, and whether that is all of it.
+    /// Takes a record out of the store: what is kept for a snapshot becomes absent there, for without
+    /// a record it would be looked for in a later one.
+    fn take_away(&self, address: &[u8]) -> Result<(), StoreError> {
+        let backend = self.pager.backend();
+        match key_of(address).first() {
+            Some(key)
+                if !address.starts_with(LIVE) && record::address(key).len() == address.len() =>
+            {
+                let blob = record::seal_at(address, key, None, &self.pager)?;
+                backend.put(address, &blob, Precondition::Any, deadline())?;
+            }
+            _ => drop(backend.delete(address, Precondition::Any, deadline())?),
+        }
+        Ok(())
+    }
+
+    /// The list of snapshots, if records are kept for one that is not on it: then it was lost, and
+    /// they get other names.
+    fn snapshots(&mut self) -> Result<(), StoreError> {
+        let key = snapshots_key();
+        let fail = |error| StoreError::tree(&key, error);
+        let address = record::address(&key);
+        let doc = record::load(&address, &self.pager)?.map(|(_, doc)| doc);
+        let list = doc.map_or_else(snapshots::empty, |doc| doc.entry.clone());
+        let known = snapshots::list(Some(&list), &self.pager).map_err(fail)?;
+        let mut epochs: Vec<u64> = Vec::new();
+        for address in addresses(&**self.pager.backend())? {
+            let epoch = record::split(&address).map_or(0, |(epoch, _)| epoch);
+            let lost = epoch > 0 && epoch <= self.header.folded;
+            if lost && !known.iter().any(|snapshot| snapshot.epoch == epoch) {
+                epochs.push(epoch);
+            }
+        }
+        epochs.dedup();
+        let Node::Map(mut map) = list.node else {
+            return Ok(());
+        };
+        for epoch in &epochs {
+            let name = format!("recovered-{epoch}");
+            let entry = snapshots::taken(&name, self.header.clock);
+            let done = map.insert(&Key::index(*epoch), entry, &self.pager);
+            done.map_err(fail)?;
+            let reason = format!("its name was lost; it is {name} now");
+            let what = format!("snapshot number {epoch}");
+            self.cuts.push(Finding::damage(&[], what, reason));
+        }
+        if epochs.is_empty() {
+            return Ok(());
+        }
+        let doc = Doc {
+            entry: Entry::plain(Node::Map(map)),
+            last_write: self.header.clock,
+            seq: self.header.folded,
+        };
+        self.put_at(&address, &key, doc).map(drop)
+    }
+
+    /// An entry without what is damaged in it, and whether that is all of it; `files` are the linked
+    /// files if names must lead to one.
     fn cut(
         &mut self,
         entry: &Entry,
         path: &[Key],
         document: Option<&Entry>,
+        files: Option<Option<Entry>>,
     ) -> Result<(Option<Entry>, bool), StoreError> {
         let pager = Arc::clone(&self.pager);
-        let files = self.files.clone();
-        let is_gone = |id| Self::is_gone(files.as_ref(), id, &pager);
+        let is_gone = |id| {
+            let files = files.as_ref();
+            files.is_some_and(|files| Self::is_gone(files.as_ref(), id, &pager))
+        };
         let mut cut = Cut::new(&pager, &is_gone);
         let kept = cut.entry(entry, &mut path.to_vec());
         let kept = kept.map_err(|error| {
@@ -374,6 +448,10 @@ impl Knife<'_> {
 
     /// Writes a document.
     fn put(&self, key: &Key, doc: Doc) -> Result<Arc<Doc>, StoreError> {
+        self.put_at(&record::address(key), key, doc)
+    }
+
+    fn put_at(&self, address: &[u8], key: &Key, doc: Doc) -> Result<Arc<Doc>, StoreError> {
         let backend = self.pager.backend();
         let fail = |e| StoreError::tree(key, e);
         let mut folder = Folder::new(&self.pager, self.header.folded);
@@ -382,9 +460,8 @@ impl Knife<'_> {
             backend.put(&page_key(&addr), &bytes, Precondition::Any, deadline())?;
         }
         let doc = Doc { entry, ..doc };
-        let blob = record::seal(key, &doc, self.pager.codec(), &self.pager)?;
-        let address = record::address(key);
-        backend.put(&address, &blob, Precondition::Any, deadline())?;
+        let blob = record::seal_at(address, key, Some(&doc), &self.pager)?;
+        backend.put(address, &blob, Precondition::Any, deadline())?;
         Ok(Arc::new(doc))
     }
 
@@ -400,7 +477,8 @@ impl Knife<'_> {
         let doc = Doc {
             entry: Entry { attrs, node },
             last_write: self.header.clock,
-            seq: self.header.folded,
+            // Snapshots may share it.
+            seq: doc.map_or(0, |doc| doc.seq),
         };
         self.put(&root_key(), doc).map(drop)
     }
@@ -428,6 +506,7 @@ impl Knife<'_> {
             .is_ok_and(|found| found.flaws.iter().all(|flaw| flaw.harmless));
         let records = journal::salvage(&old, &id, folded)?;
         let docs = Docs::new(Arc::clone(&self.pager), 1 << 20);
+        docs.read_epochs()?;
         let clock = clock::Clock::after(self.header.clock);
         let mut good: Vec<JournalRecord> = Vec::new();
         let mut same = true;
@@ -497,7 +576,7 @@ impl Knife<'_> {
                 ops.push(op);
                 continue;
             };
-            let (kept, whole) = self.cut(&entry, &path, None)?;
+            let (kept, whole) = self.cut(&entry, &path, None, Some(self.files.clone()))?;
             all &= whole;
             ops.extend(kept.map(|entry| Op::Put { path, entry, time }));
         }

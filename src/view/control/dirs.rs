@@ -1,0 +1,174 @@
+//! `.kfs` and the directories in it.
+
+use std::sync::Arc;
+
+use super::roots::Branch;
+use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS};
+use crate::snapshot::{self, SnapshotError};
+use crate::store::StoreError;
+use crate::view::types::{Attr, DirItem, FileKind, Ino, Lasting, ROOT, Time};
+use crate::view::{Result, View, ViewError, ViewOptions};
+
+/// Where a listing goes on after `.` and `..`.
+const DOTS: u64 = 2;
+
+impl Namespace {
+    /// What has a name in a control directory.
+    pub(super) fn lookup_control(&self, dir: Ino, name: &[u8]) -> Result<Attr> {
+        match (dir, name) {
+            (ROOT, NAME) => Ok(self.control_attr(KFS)),
+            (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
+            (SNAPSHOTS, name) => {
+                let branch = self.branch(name)?;
+                let attr = branch.view.getattr(ROOT, None)?;
+                Ok(self.shown(&branch, attr, true))
+            }
+            _ => Err(not_found(dir, name)),
+        }
+    }
+
+    /// The view of the snapshot that a name stands for.
+    fn branch(&self, name: &[u8]) -> Result<Arc<Branch>> {
+        let missing = || not_found(SNAPSHOTS, name);
+        let text = std::str::from_utf8(name).map_err(|_| missing())?;
+        let store = self.live.store();
+        let listed = snapshot::list(store).map_err(|e| failed(text, e))?;
+        let found = listed.iter().find(|s| s.name == text).ok_or_else(missing)?;
+        let is_taken = |epoch| listed.iter().any(|s| s.epoch == epoch);
+        self.roots.branch(found.epoch, is_taken, || {
+            let options = ViewOptions {
+                read_only: true,
+                ..self.live.options
+            };
+            View::new(store.at(found.epoch), options)
+        })
+    }
+
+    /// Takes a snapshot.
+    pub(super) fn take(&self, name: &[u8]) -> Result<Attr> {
+        self.live.writable()?;
+        let invalid = || ViewError::invalid("a snapshot's name", "it is not UTF-8");
+        let text = std::str::from_utf8(name).map_err(|_| invalid())?;
+        snapshot::take(self.live.store(), text).map_err(|e| failed(text, e))?;
+        self.lookup_control(SNAPSHOTS, name)
+    }
+
+    /// Drops a snapshot.
+    pub(super) fn drop_snapshot(&self, name: &[u8]) -> Result<()> {
+        self.live.writable()?;
+        let text = std::str::from_utf8(name).map_err(|_| not_found(SNAPSHOTS, name))?;
+        snapshot::remove(self.live.store(), text).map_err(|e| failed(text, e))
+    }
+
+    /// The attributes of a control directory.
+    pub(super) fn control_attr(&self, ino: Ino) -> Attr {
+        let store = self.live.store();
+        let changed = match ino {
+            SNAPSHOTS => self.last_taken(),
+            _ => None,
+        };
+        let time = changed.unwrap_or_else(|| store.created());
+        Attr {
+            ino,
+            size: 4096,
+            blocks: 8,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            crtime: store.created(),
+            kind: FileKind::Dir,
+            perm: 0o700,
+            nlink: 2,
+            uid: self.live.options.uid,
+            gid: self.live.options.gid,
+            rdev: 0,
+            blksize: 4096,
+            lasting: Lasting::Momentary,
+        }
+    }
+
+    fn last_taken(&self) -> Option<Time> {
+        let listed = snapshot::list(self.live.store()).ok()?;
+        listed.last().map(|snapshot| snapshot.time)
+    }
+
+    /// Lists a control directory. A snapshot's place is its epoch, so that a listing goes on where it
+    /// was whatever comes and goes.
+    pub(super) fn list_control(
+        &self,
+        dir: Ino,
+        offset: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(&DirItem<'_>) -> bool,
+    ) -> Result<()> {
+        let parent = if dir == KFS { ROOT } else { KFS };
+        let dots = [(1, &b"."[..], dir), (DOTS, &b".."[..], parent)];
+        for (at, name, ino) in dots.into_iter().filter(|(at, ..)| *at > offset) {
+            if emit(&item(ino, at, name, None)) {
+                return Ok(());
+            }
+        }
+        if dir == KFS {
+            if offset <= DOTS {
+                let attr = self.control_attr(SNAPSHOTS);
+                emit(&item(SNAPSHOTS, DOTS + 1, SNAPSHOT, plus.then_some(&attr)));
+            }
+            return Ok(());
+        }
+        let listed = snapshot::list(self.live.store()).map_err(|e| failed("snapshot", e))?;
+        for found in listed {
+            let at = found.epoch.saturating_add(DOTS);
+            if at <= offset {
+                continue;
+            }
+            let name = found.name.as_bytes();
+            let branch = match self.branch(name) {
+                // It was dropped meanwhile.
+                Err(ViewError::NotFound { .. }) => continue,
+                branch => branch?,
+            };
+            let attr = branch.view.getattr(ROOT, None)?;
+            let attr = self.shown(&branch, attr, plus);
+            if emit(&item(attr.ino, at, name, plus.then_some(&attr))) {
+                if plus {
+                    self.roots.forget(attr.ino, 1);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn item<'a>(ino: Ino, offset: u64, name: &'a [u8], attr: Option<&'a Attr>) -> DirItem<'a> {
+    DirItem {
+        ino,
+        offset,
+        kind: FileKind::Dir,
+        name,
+        attr,
+    }
+}
+
+/// Names in control directories come and go without the kernel being told.
+fn not_found(parent: Ino, name: &[u8]) -> ViewError {
+    ViewError::NotFound {
+        parent,
+        name: name.into(),
+        lasting: Lasting::Momentary,
+    }
+}
+
+fn failed(name: &str, error: SnapshotError) -> ViewError {
+    match error {
+        SnapshotError::BadName { why, .. } => ViewError::invalid("a snapshot's name", why),
+        SnapshotError::Store(StoreError::SnapshotExists { .. }) => {
+            ViewError::exists(SNAPSHOTS, name.as_bytes())
+        }
+        SnapshotError::Store(StoreError::NoSnapshot { .. }) => {
+            not_found(SNAPSHOTS, name.as_bytes())
+        }
+        SnapshotError::Store(error) => error.into(),
+        other => ViewError::io("a snapshot", other),
+    }
+}

@@ -1,0 +1,109 @@
+//! Everything that a mount shows: the live view, and beside it `.kfs`, which is found by its name but
+//! in no listing.
+//!
+//! An operation goes to the view whose inode or handle it names. A snapshot is a view of its own over
+//! the store as it was; its inodes have other numbers here than there ([`roots`]), so that equal ones
+//! of two views are told apart.
+//!
+//! ```text
+//! .kfs/                  mode 0700, the owner's who mounted
+//!   snapshot/            mkdir takes a snapshot, rmdir drops it
+//!     NAME/              the root directory as it was, for reading only
+//! ```
+
+mod dirs;
+mod operations;
+mod roots;
+
+use std::sync::Arc;
+
+use super::types::{Attr, Ino, ROOT};
+use super::{Result, View, ViewError};
+use roots::{Branch, Roots};
+
+/// Numbers of what is not in the live view have this bit.
+const BESIDE: Ino = 1 << 63;
+/// `.kfs`.
+const KFS: Ino = BESIDE | 1;
+/// `.kfs/snapshot`.
+const SNAPSHOTS: Ino = BESIDE | 2;
+/// What is below belongs to control files and directories.
+const FIRST: Ino = 16;
+
+/// The name of the control directory at the root.
+const NAME: &[u8] = b".kfs";
+/// The name of the directory of snapshots in it.
+const SNAPSHOT: &[u8] = b"snapshot";
+
+/// A live view with the control directory.
+#[derive(Debug)]
+pub struct Namespace {
+    live: Arc<View>,
+    roots: Roots,
+}
+
+/// Where an inode is.
+enum At {
+    Live,
+    /// A control directory.
+    Control(Ino),
+    /// In a snapshot, with its number there.
+    Branch(Arc<Branch>, Ino),
+}
+
+impl Namespace {
+    /// A mount that shows a view.
+    pub fn new(live: Arc<View>) -> Self {
+        Self {
+            live,
+            roots: Roots::default(),
+        }
+    }
+
+    fn at(&self, ino: Ino) -> Result<At> {
+        if ino & BESIDE == 0 {
+            return Ok(At::Live);
+        }
+        if ino & !BESIDE < FIRST {
+            return Ok(At::Control(ino));
+        }
+        match self.roots.get(ino) {
+            Some((branch, local)) => Ok(At::Branch(branch, local)),
+            None => Err(ViewError::Stale { ino }),
+        }
+    }
+
+    /// The live view, for an operation that changes this inode.
+    fn to_change(&self, ino: Ino) -> Result<&View> {
+        match self.at(ino)? {
+            At::Live => Ok(&self.live),
+            At::Control(_) => Err(ViewError::NotPermitted {
+                what: ".kfs".into(),
+                why: "what is in it cannot be changed like this".into(),
+            }),
+            At::Branch(..) => Err(read_only()),
+        }
+    }
+
+    /// What an operation of a snapshot's view says of an inode, as it is known here; counts a
+    /// reference of the kernel if the view has counted one.
+    fn shown(&self, branch: &Arc<Branch>, attr: Attr, counted: bool) -> Attr {
+        let lasting = match attr.ino {
+            // It may be dropped, and another taken under its name.
+            ROOT => super::Lasting::Momentary,
+            _ => attr.lasting,
+        };
+        let ino = self.roots.enter(branch, attr.ino, u64::from(counted));
+        Attr {
+            ino,
+            lasting,
+            ..attr
+        }
+    }
+}
+
+fn read_only() -> ViewError {
+    ViewError::ReadOnly {
+        what: "a snapshot".into(),
+    }
+}
