@@ -3,6 +3,7 @@
 use super::*;
 use crate::journal::faults::SHORT_WRITE;
 use crate::store::{CreateOptions, Location};
+use crate::tree::Time;
 use crate::value::{Key, Value};
 
 const ME: Caller = Caller {
@@ -98,4 +99,19 @@ fn directories_nest_to_a_limit_and_no_deeper() {
     assert!(view.flush(opened.fh).is_err());
     view.release(opened.fh).unwrap();
     assert!(view.store().get(&Key::text("d")).unwrap().is_some());
+}
+
+#[test]
+fn a_file_is_new_for_as_long_as_a_freed_name_is_remembered() {
+    let at = |secs| Time { secs, nanos: 0 };
+    for (birth, now, new) in [
+        (1000, 1000, true),
+        (1000, 1059, true),
+        (1000, 1060, false),
+        (-5, 1000, false),
+        // The clock was set back.
+        (1000, 900, true),
+    ] {
+        assert_eq!(hints::is_new(at(birth), at(now)), new, "{birth} {now}");
+    }
 }
