@@ -305,7 +305,7 @@ fn a_store_of_another_format_is_refused_and_left_alone() {
     let m = Mount::unmounted();
     m.put("doc", "{:a 1}");
     let mut t = Table::new("another format");
-    for (word, step) in [("newer", 1), ("older", -1)] {
+    for (word, step) in [("newer", 1), ("older", -2)] {
         let format = engine::set_format(m.store(), |old| old.wrapping_add_signed(step));
         let number = format!("format {}", i32::from(format) + i32::from(step));
         let before = engine::blobs(m.store());
@@ -335,5 +335,16 @@ fn a_store_of_another_format_is_refused_and_left_alone() {
         engine::set_format(m.store(), |_| format);
         t.fact(word, m.get("doc") == edn("{:a 1}"), "is there again");
     }
-    t.finish(12);
+    // The one before this is read, and written as this one.
+    let format = engine::set_format(m.store(), |old| old - 1);
+    t.fact("format 1", m.get("doc") == edn("{:a 1}"), "is read");
+    m.put("doc", "{:a 2}");
+    t.fact(
+        "format 1",
+        m.get("doc") == edn("{:a 2}"),
+        "takes what is written",
+    );
+    let now = engine::set_format(m.store(), |now| now);
+    t.fact("format 1", now == format, "is upgraded");
+    t.finish(15);
 }
