@@ -36,7 +36,8 @@ impl Watch {
         }
     }
 
-    fn changed(&self, path: &[Key]) {
+    /// `removed`: there was something, which the kernel may have forgotten.
+    fn changed(&self, path: &[Key], removed: bool) {
         for inode in self.table.below(path) {
             self.replaced(&inode);
         }
@@ -49,7 +50,7 @@ impl Watch {
         };
         kernel.inode(parent);
         if self.table.known(path).is_none() {
-            kernel.written(path.to_vec().into(), false);
+            kernel.written(path.to_vec().into(), removed);
         }
         let contexts = if above.is_empty() {
             [NameContext::Root, NameContext::Root]
@@ -98,7 +99,7 @@ impl Observer for Watch {
                     }
                 }
                 (_, None) if op.path().first().is_some_and(is_hidden) => {}
-                (_, None) => self.changed(op.path()),
+                (_, None) => self.changed(op.path(), matches!(op, Op::Take { .. })),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::harness::{Mount, edn};
+use crate::harness::{Mount, edn, need_root};
 
 #[test]
 fn the_mount_shows_a_change_through_the_api_at_once() {
@@ -147,4 +147,19 @@ fn an_api_write_keeps_mode_and_attributes_where_the_kind_stays() {
         "978307200",
         "an entry that stayed has a new time"
     );
+}
+
+#[test]
+fn watchers_hear_of_the_removal_of_what_the_kernel_has_forgotten() {
+    need_root();
+    let m = Mount::new();
+    m.sh("mkdir d; echo 1 > d/f");
+    let seen = m.sh("
+        inotifywait -m -t 3 d > \"$T/seen\" 2> \"$T/up\" &
+        until grep -q established \"$T/up\"; do sleep 0.1; done
+        sync; echo 2 > /proc/sys/vm/drop_caches
+        kfs rm d/f
+        wait
+        cat \"$T/seen\"");
+    assert_eq!(seen, "d/ DELETE f");
 }
