@@ -119,10 +119,7 @@ impl Namespace {
             return self.drop_snapshot(name);
         }
         if parent == ROOT && name == NAME {
-            return Err(ViewError::NotPermitted {
-                what: ".kfs".into(),
-                why: "it belongs to the mount".into(),
-            });
+            return Err(of_the_mount());
         }
         self.to_change(parent)?.rmdir(caller, parent, name)
     }
@@ -157,10 +154,7 @@ impl Namespace {
     ) -> Result<()> {
         self.to_change(new_parent)?;
         if parent == ROOT && name == NAME {
-            return Err(ViewError::NotPermitted {
-                what: ".kfs".into(),
-                why: "it belongs to the mount".into(),
-            });
+            return Err(of_the_mount());
         }
         let view = self.to_change(parent)?;
         view.rename(caller, parent, name, new_parent, new_name, flags)
@@ -464,5 +458,12 @@ impl Namespace {
                 to: "the present".into(),
             }),
         }
+    }
+}
+
+fn of_the_mount() -> ViewError {
+    ViewError::NotPermitted {
+        what: ".kfs".into(),
+        why: "it belongs to the mount".into(),
     }
 }
