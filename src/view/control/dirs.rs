@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::files::FILES;
 use super::roots::Branch;
 use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS};
 use crate::snapshot::{self, SnapshotError};
@@ -18,6 +19,10 @@ impl Namespace {
         match (dir, name) {
             (ROOT, NAME) => Ok(self.control_attr(KFS)),
             (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
+            (KFS, name) => match FILES.iter().find(|(known, _)| *known == name) {
+                Some((_, ino)) => Ok(self.file_attr(*ino)),
+                None => Err(not_found(dir, name)),
+            },
             (SNAPSHOTS, name) => {
                 let branch = self.branch(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
@@ -60,8 +65,11 @@ impl Namespace {
         snapshot::remove(self.live.store(), text).map_err(|e| failed(text, e))
     }
 
-    /// The attributes of a control directory.
+    /// The attributes of a control directory or file.
     pub(super) fn control_attr(&self, ino: Ino) -> Attr {
+        if FILES.iter().any(|(_, file)| *file == ino) {
+            return self.file_attr(ino);
+        }
         let store = self.live.store();
         let changed = match ino {
             SNAPSHOTS => self.last_taken(),
@@ -109,9 +117,16 @@ impl Namespace {
             }
         }
         if dir == KFS {
-            if offset <= DOTS {
-                let attr = self.control_attr(SNAPSHOTS);
-                emit(&item(SNAPSHOTS, DOTS + 1, SNAPSHOT, plus.then_some(&attr)));
+            let items = std::iter::once((SNAPSHOT, SNAPSHOTS)).chain(FILES.iter().copied());
+            for ((name, ino), at) in items.zip(DOTS + 1..).filter(|(_, at)| *at > offset) {
+                let attr = self.control_attr(ino);
+                let listed = DirItem {
+                    kind: attr.kind,
+                    ..item(ino, at, name, plus.then_some(&attr))
+                };
+                if emit(&listed) {
+                    return Ok(());
+                }
             }
             return Ok(());
         }

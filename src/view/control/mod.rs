@@ -9,9 +9,12 @@
 //! .kfs/                  mode 0700, the owner's who mounted
 //!   snapshot/            mkdir takes a snapshot, rmdir drops it
 //!     NAME/              the root directory as it was, for reading only
+//!   events               what changes, a line each: see [`events`](super::events)
+//!   metrics, stats.json  how the store and the mount are doing: see [`stats`](super::stats)
 //! ```
 
 mod dirs;
+mod files;
 mod operations;
 mod roots;
 
@@ -27,6 +30,12 @@ const BESIDE: Ino = 1 << 63;
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
 const SNAPSHOTS: Ino = BESIDE | 2;
+/// `.kfs/events`.
+const EVENTS: Ino = BESIDE | 8;
+/// `.kfs/metrics`.
+const METRICS: Ino = BESIDE | 9;
+/// `.kfs/stats.json`.
+const STATS: Ino = BESIDE | 10;
 /// What is below belongs to control files and directories.
 const FIRST: Ino = 16;
 
@@ -40,12 +49,13 @@ const SNAPSHOT: &[u8] = b"snapshot";
 pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
+    files: files::OpenFiles,
 }
 
 /// Where an inode is.
 enum At {
     Live,
-    /// A control directory.
+    /// A control directory or file.
     Control(Ino),
     /// In a snapshot, with its number there.
     Branch(Arc<Branch>, Ino),
@@ -57,6 +67,7 @@ impl Namespace {
         Self {
             live,
             roots: Roots::default(),
+            files: files::OpenFiles::default(),
         }
     }
 
