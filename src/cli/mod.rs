@@ -62,6 +62,7 @@ mod umount;
 mod update;
 mod version;
 mod versions;
+mod watch;
 mod wire;
 
 use std::ffi::OsString;
@@ -104,6 +105,7 @@ enum Verb {
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     Log(versions::Log),
+    Watch(watch::Watch),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
     Import(import::Import),
@@ -168,6 +170,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Info(verb) => verb.run(out),
         Verb::Snapshot(verb) => verb.run(out),
         Verb::Log(verb) => verb.run(out),
+        Verb::Watch(verb) => verb.run(out),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),

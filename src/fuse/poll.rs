@@ -33,8 +33,7 @@ pub(super) fn ready(asked: PollEvents, has_more: bool) -> PollEvents {
     } else {
         PollEvents::empty()
     };
-    // The kernel of a process that asks for nothing wants to hear of everything.
-    if asked.is_empty() { now } else { now & asked }
+    now & asked
 }
 
 impl Pollers {

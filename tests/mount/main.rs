@@ -49,3 +49,4 @@ mod types;
 mod typing;
 mod users;
 mod visibility;
+mod watching;

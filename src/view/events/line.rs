@@ -159,7 +159,13 @@ fn changes(commit: &Committed<'_>, snapshots: &mut HashMap<u64, String>) -> Vec<
                     None => plain(commit, path, "dissoc"),
                 }
             }
+            // A file that comes to have several names, or has them no more: what its names are
+            // now is put in the same record.
+            Op::Place { path, .. } if path.first().is_some_and(is_hidden) => None,
             Op::Place { path, index, .. } => match from(*index) {
+                Some(source) if source.first().is_some_and(is_hidden) => {
+                    plain(commit, path, "assoc")
+                }
                 Some(source) if is_swap(path, source) => {
                     let is_second = *index > 0 && from(index - 1) == Some(path);
                     (!is_second).then(|| moved(commit, path, source, "swap"))
@@ -188,9 +194,11 @@ fn plain(commit: &Committed<'_>, path: &[Key], kind: &'static str) -> Option<Lin
         [first] if *first == root => return Some(at(commit, &[], kind)),
         [first, ..] if is_hidden(first) => {
             let id = links::id_of(path).filter(|id| *path == *links::file(*id))?;
+            // Where there are none, other lines of the record tell of all that hold a name.
+            let documents = Some(touched(commit)).filter(|touched| !touched.is_empty())?;
             return Some(Line {
                 link: Some(id),
-                documents: Some(touched(commit)),
+                documents: Some(documents),
                 ..of_kind(kind)
             });
         }

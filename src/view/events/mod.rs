@@ -35,6 +35,8 @@
 mod line;
 mod reader;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
