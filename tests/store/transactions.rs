@@ -62,8 +62,10 @@ fn a_transaction_is_seen_by_nobody_until_it_is_committed() {
         gc::reclaim(&s).unwrap();
     }
     // It has ended.
-    let refused = t.store().assoc(&key("e"), &Value::Nil).unwrap_err();
-    assert!(matches!(refused, StoreError::Sealed), "{refused}");
+    for name in ["d", "e"] {
+        let refused = t.store().assoc(&key(name), &Value::Nil).unwrap_err();
+        assert!(matches!(refused, StoreError::Sealed), "{refused}");
+    }
 }
 
 #[test]
