@@ -678,7 +678,7 @@ fn transaction(run: &mut Run<'_>, random: &mut Random) {
     let _ = private.assoc_in(&path(["large", "bytes"]), &large);
     let _ = private.dissoc_in(&[Key::text("text")]);
     if random.below(3) > 0 {
-        let beside = path(["big", ["k008", "k007"][random.below(2) as usize]]);
+        let beside = path(["big", ["k008", "k007"][random.below(2)]]);
         run.step("assoc_in beside it", Later, |s| {
             let _ = s.store.unsynced().assoc_in(&beside, &text("beside"));
         });

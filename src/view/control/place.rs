@@ -84,7 +84,7 @@ impl Place<'_> {
 
     /// That another place is in the same view, so that something can move from one to the other.
     pub fn with(&self, other: &Self) -> Result<()> {
-        let tag = |place: &Self| place.branch.as_ref().map(|branch| Arc::as_ptr(branch));
+        let tag = |place: &Self| place.branch.as_ref().map(Arc::as_ptr);
         if tag(self) == tag(other) {
             return Ok(());
         }
