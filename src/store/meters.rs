@@ -125,7 +125,7 @@ impl Store {
             documents: inner.docs.cache_use(),
             written_since_round: self.written_since_round(),
             dead_bytes: inner.pager.backend().garbage(),
-            snapshots: inner.docs.epochs().taken.len() as u64,
+            snapshots: self.snapshots().map_or(0, |listed| listed.len() as u64),
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::names::{NameContext, name_of};
 use super::super::render::TypeName;
-use crate::store::{API, Committed, SWEEP};
+use crate::store::{API, Committed, FORK_PREFIX, SWEEP};
 use crate::tree::{Entry, Node, Op, Time, edit, is_hidden, links, root_key, snapshots_key};
 use crate::value::edn;
 use crate::value::{Instant, Key, KeyPath};
@@ -226,8 +226,10 @@ fn put(
                 }
                 _ => ("snapshot-drop", snapshots.remove(&epoch)),
             };
+            // That of a private state is nobody's business.
+            let name = name.filter(|name| !name.starts_with(FORK_PREFIX))?;
             return Some(Line {
-                name,
+                name: Some(name),
                 epoch: Some(epoch),
                 ..of_kind(kind)
             });

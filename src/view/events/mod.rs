@@ -15,7 +15,7 @@
 //! | `time` | when it was committed, by the store's clock |
 //! | `more` | true in every line of a record but its last one |
 //! | `kind` | `assoc` a value was put; `dissoc` it was removed; `rename`, from `from` to `path`; `swap` of both; `write` into a text or bytes; `attrs` attributes only; `snapshot`, `snapshot-drop`; `internal` housekeeping; `start` and `lost`, see below |
-//! | `origin` | `mount`; `api`: commands and the library; `sweep` |
+//! | `origin` | `mount`; `api`: commands, transactions and the library; `sweep` |
 //! | `path` | where, as the mount names it; bytes that are not UTF-8 are U+FFFD here. The root is empty |
 //! | `key` | the same as keys: an EDN vector |
 //! | `type`, `size` | of what was put: its type; bytes, or entries of a directory |

@@ -222,3 +222,33 @@ fn a_reader_that_is_left_behind_is_told_so_once_and_goes_on() {
     assert_eq!(numbers, (100_000 - 65_536..=100_010).collect::<Vec<_>>());
     assert!(!reader.has_more());
 }
+
+#[test]
+fn a_transaction_is_told_when_it_is_committed_and_not_before() {
+    let store = store();
+    put(&store, "[\"a\"]", "1");
+    let lines = told(&store, || {
+        let transaction = snapshot::Transaction::begin(&store).unwrap();
+        put(transaction.store(), "[\"a\"]", "2");
+        put(transaction.store(), "[\"b\"]", "3");
+        snapshot::Transaction::begin(&store)
+            .unwrap()
+            .abort()
+            .unwrap();
+        assert_eq!(transaction.commit().unwrap(), []);
+    });
+    let kinds: Vec<&str> = lines
+        .iter()
+        .map(|line| line.split("kind:").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "internal,origin:api",
+            "internal,origin:api",
+            "internal,origin:api",
+            "assoc,more:true,origin:api,path:a,type:int",
+            "assoc,origin:api,path:b,type:int",
+        ]
+    );
+}
