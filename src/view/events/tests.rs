@@ -248,7 +248,9 @@ fn a_transaction_is_told_when_it_is_committed_and_not_before() {
             "internal,origin:api",
             "internal,origin:api",
             "assoc,more:true,origin:api,path:a,type:int",
-            "assoc,origin:api,path:b,type:int",
+            "assoc,more:true,origin:api,path:b,type:int",
+            // It has a new name in it.
+            "attrs,origin:api,path:",
         ]
     );
 }
