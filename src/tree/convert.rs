@@ -118,8 +118,9 @@ pub trait LinkedFiles {
 }
 
 /// The entry after an API write of a value over `old`: attributes stay wherever path and kind
-/// remain, and only what changed gets new times. Where a name of a linked file stands, a value that
-/// a file can have changes the file; any other takes the name's place.
+/// remain, and only what changed gets new times. The value gives the entry itself its type; an entry
+/// below keeps the type it has declared if its value stays. Where a name of a linked file stands, a
+/// value that a file can have changes the file; any other takes the name's place.
 pub fn merge(
     old: Option<&Entry>,
     value: &Value,
@@ -200,6 +201,11 @@ pub fn merge(
         }
         kept += u64::from(before.is_some());
         renamed |= before.is_none();
+        if let Some(before) = &before
+            && is_declared_and_holds(before, value, pager, linked)?
+        {
+            continue;
+        }
         let after = merge(before.as_ref(), value, now, stamp, pager, linked)?;
         if before.is_none_or(|b| !same(&b, &after)) {
             map.insert(key, after, pager)?;
@@ -233,6 +239,23 @@ pub fn merge(
         restamp(&mut entry, stamp, now);
     }
     Ok(entry)
+}
+
+/// Whether an entry, or the linked file that it names, has a declared type and exactly this value.
+fn is_declared_and_holds(
+    entry: &Entry,
+    value: &Value,
+    pager: &Pager,
+    linked: &mut dyn LinkedFiles,
+) -> Result<bool, TreeError> {
+    let holds = |entry: &Entry| -> Result<bool, TreeError> {
+        let declared = entry.attrs.as_ref().is_some_and(|a| a.declared.is_some());
+        Ok(declared && equals(&entry.node, value, pager)?)
+    };
+    match &entry.node {
+        Node::Ref(id) => holds(&linked.file(*id)?),
+        _ => holds(entry),
+    }
 }
 
 /// The tag of a value that stands for something of this store's own, as `kfs/symlink` does.

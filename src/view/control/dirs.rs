@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::documents::{Dir, Form, Node};
 use super::roots::Branch;
-use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS};
+use super::{KFS, LAST_ERROR, NAME, Namespace, PRIVATE, SNAPSHOT, SNAPSHOTS};
 use crate::snapshot::{self, SnapshotError};
 use crate::store::StoreError;
+use crate::value::KeyPath;
 use crate::view::types::{Attr, DirItem, FileKind, Ino, Lasting, ROOT, Time};
 use crate::view::{Result, View, ViewError, ViewOptions};
 
@@ -22,6 +24,12 @@ impl Namespace {
                 let branch = self.branch(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
                 Ok(self.shown(&branch, attr, true))
+            }
+            (KFS, name) => {
+                let node = beside(name).ok_or_else(|| not_found(dir, name))?;
+                let attr = self.document_node_attr(&node)?;
+                self.documents.enter(&node, 1);
+                Ok(attr)
             }
             _ => Err(not_found(dir, name)),
         }
@@ -77,7 +85,7 @@ impl Namespace {
             ctime: time,
             crtime: store.created(),
             kind: FileKind::Dir,
-            perm: 0o700,
+            perm: PRIVATE,
             nlink: 2,
             uid: self.live.options.uid,
             gid: self.live.options.gid,
@@ -109,11 +117,7 @@ impl Namespace {
             }
         }
         if dir == KFS {
-            if offset <= DOTS {
-                let attr = self.control_attr(SNAPSHOTS);
-                emit(&item(SNAPSHOTS, DOTS + 1, SNAPSHOT, plus.then_some(&attr)));
-            }
-            return Ok(());
+            return self.list_kfs(offset, plus, emit);
         }
         let listed = snapshot::list(self.live.store()).map_err(|e| failed("snapshot", e))?;
         for found in listed {
@@ -138,6 +142,49 @@ impl Namespace {
         }
         Ok(())
     }
+
+    fn list_kfs(
+        &self,
+        offset: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(&DirItem<'_>) -> bool,
+    ) -> Result<()> {
+        let names = [SNAPSHOT, LAST_ERROR].into_iter();
+        let names = names.chain(Form::ALL.map(Form::directory));
+        for (at, name) in (DOTS + 1..).zip(names).filter(|(at, _)| *at > offset) {
+            let attr = match beside(name) {
+                None => self.control_attr(SNAPSHOTS),
+                Some(node) => {
+                    let attr = self.document_node_attr(&node)?;
+                    self.documents.enter(&node, u64::from(plus));
+                    attr
+                }
+            };
+            let shown = DirItem {
+                kind: attr.kind,
+                ..item(attr.ino, at, name, plus.then_some(&attr))
+            };
+            if emit(&shown) {
+                if plus {
+                    self.forget(attr.ino, 1);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in `.kfs` beside the snapshots.
+fn beside(name: &[u8]) -> Option<Node> {
+    if name == LAST_ERROR {
+        return Some(Node::LastError);
+    }
+    let form = Form::ALL
+        .into_iter()
+        .find(|form| form.directory() == name)?;
+    let path = KeyPath::new();
+    Some(Node::Dir(Dir { form, path }))
 }
 
 fn item<'a>(ino: Ino, offset: u64, name: &'a [u8], attr: Option<&'a Attr>) -> DirItem<'a> {

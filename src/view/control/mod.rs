@@ -9,9 +9,12 @@
 //! .kfs/                  mode 0700, the owner's who mounted
 //!   snapshot/            mkdir takes a snapshot, rmdir drops it
 //!     NAME/              the root directory as it was, for reading only
+//!   json/, edn/          whole values as files, see [`documents`]
+//!   last-error           why something could not be saved last
 //! ```
 
 mod dirs;
+mod documents;
 mod operations;
 mod roots;
 
@@ -19,10 +22,13 @@ use std::sync::Arc;
 
 use super::types::{Attr, Ino, ROOT};
 use super::{Result, View, ViewError};
+use documents::{Documents, Node};
 use roots::{Branch, Roots};
 
 /// Numbers of what is not in the live view have this bit.
 const BESIDE: Ino = 1 << 63;
+/// Those of documents this one, too.
+const DOCUMENT: Ino = 1 << 62;
 /// `.kfs`.
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
@@ -34,12 +40,17 @@ const FIRST: Ino = 16;
 const NAME: &[u8] = b".kfs";
 /// The name of the directory of snapshots in it.
 const SNAPSHOT: &[u8] = b"snapshot";
+/// The name of the file in it that tells of the last failure.
+const LAST_ERROR: &[u8] = b"last-error";
+/// The permissions of the control directories.
+const PRIVATE: u16 = 0o700;
 
 /// A live view with the control directory.
 #[derive(Debug)]
 pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
+    documents: Documents,
 }
 
 /// Where an inode is.
@@ -47,6 +58,8 @@ enum At {
     Live,
     /// A control directory.
     Control(Ino),
+    /// A document, a directory of documents, or a file about failures.
+    Document(Node),
     /// In a snapshot, with its number there.
     Branch(Arc<Branch>, Ino),
 }
@@ -57,6 +70,7 @@ impl Namespace {
         Self {
             live,
             roots: Roots::default(),
+            documents: Documents::default(),
         }
     }
 
@@ -66,6 +80,10 @@ impl Namespace {
         }
         if ino & !BESIDE < FIRST {
             return Ok(At::Control(ino));
+        }
+        if ino & DOCUMENT != 0 {
+            let node = self.documents.get(ino);
+            return node.map(At::Document).ok_or(ViewError::Stale { ino });
         }
         match self.roots.get(ino) {
             Some((branch, local)) => Ok(At::Branch(branch, local)),
@@ -81,6 +99,7 @@ impl Namespace {
                 what: ".kfs".into(),
                 why: "what is in it cannot be changed like this".into(),
             }),
+            At::Document(_) => Err(documents::of_documents()),
             At::Branch(..) => Err(read_only()),
         }
     }

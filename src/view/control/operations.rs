@@ -1,5 +1,6 @@
 //! The operations, each handed to the view that it is of.
 
+use super::documents::elsewhere;
 use super::roots::{Handle, Roots};
 use super::{At, NAME, Namespace, SNAPSHOTS};
 use crate::view::types::{Attr, Caller, DirItem, Ino, Opened, ROOT, SetAttr, StatFs};
@@ -15,6 +16,7 @@ impl Namespace {
             At::Live if parent == ROOT && name == NAME => self.lookup_control(parent, name),
             At::Live => self.live.lookup(caller, parent, name),
             At::Control(dir) => self.lookup_control(dir, name),
+            At::Document(dir) => self.lookup_document(&dir, name),
             At::Branch(branch, local) => {
                 let attr = branch.view.lookup(caller, local, name)?;
                 Ok(self.shown(&branch, attr, true))
@@ -26,6 +28,8 @@ impl Namespace {
     pub fn forget(&self, ino: Ino, n: u64) {
         if ino & super::BESIDE == 0 {
             self.live.forget(ino, n);
+        } else if ino & super::DOCUMENT != 0 {
+            self.documents.forget(ino, n);
         } else {
             self.roots.forget(ino, n);
         }
@@ -39,6 +43,7 @@ impl Namespace {
         match self.at(ino)? {
             At::Live => self.live.getattr(ino, fh),
             At::Control(dir) => Ok(self.control_attr(dir)),
+            At::Document(node) => self.document_node_attr(&node),
             At::Branch(branch, local) => {
                 let attr = branch.view.getattr(local, None)?;
                 Ok(self.shown(&branch, attr, false))
@@ -51,7 +56,17 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
-        self.to_change(ino)?.setattr(caller, ino, set)
+        match self.at(ino)? {
+            At::Document(node) => {
+                let fh = match set.fh.map(|fh| self.roots.handle(fh)).transpose()? {
+                    Some(Handle::Document(local)) => Some(local),
+                    _ => None,
+                };
+                let set = SetAttr { fh, ..set.clone() };
+                self.set_document_attr(&node, &set)
+            }
+            _ => self.to_change(ino)?.setattr(caller, ino, set),
+        }
     }
 
     /// See [`View::readlink`](crate::view::View::readlink).
@@ -61,7 +76,9 @@ impl Namespace {
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         match self.at(ino)? {
             At::Live => self.live.readlink(ino),
-            At::Control(_) => Err(ViewError::invalid("readlink", "this is no symbolic link")),
+            At::Control(_) | At::Document(_) => {
+                Err(ViewError::invalid("readlink", "this is no symbolic link"))
+            }
             At::Branch(branch, local) => branch.view.readlink(local),
         }
     }
@@ -79,8 +96,16 @@ impl Namespace {
         umask: u32,
         rdev: u32,
     ) -> Result<Attr> {
-        let view = self.to_change(parent)?;
-        view.mknod(caller, parent, name, mode, umask, rdev)
+        match self.at(parent)? {
+            At::Document(dir) if mode & libc::S_IFMT == libc::S_IFREG => {
+                self.make_file(caller, &dir, name, mode & !umask, true)?;
+                self.lookup_document(&dir, name)
+            }
+            _ => {
+                let view = self.to_change(parent)?;
+                view.mknod(caller, parent, name, mode, umask, rdev)
+            }
+        }
     }
 
     /// Makes a directory; in `.kfs/snapshot`, takes a snapshot.
@@ -107,7 +132,10 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn unlink(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
-        self.to_change(parent)?.unlink(caller, parent, name)
+        match self.at(parent)? {
+            At::Document(dir) => self.remove_document(&dir, name),
+            _ => self.to_change(parent)?.unlink(caller, parent, name),
+        }
     }
 
     /// Removes a directory; in `.kfs/snapshot`, drops a snapshot with all that is in it.
@@ -152,6 +180,14 @@ impl Namespace {
         new_name: &[u8],
         flags: u32,
     ) -> Result<()> {
+        match (self.at(parent)?, self.at(new_parent)?) {
+            (At::Document(from), At::Document(to)) => {
+                return self.rename_document((&from, name), (&to, new_name), flags);
+            }
+            // Programs copy and remove then.
+            (At::Document(_), At::Live) | (At::Live, At::Document(_)) => return Err(elsewhere()),
+            _ => {}
+        }
         self.to_change(new_parent)?;
         if parent == ROOT && name == NAME {
             return Err(of_the_mount());
@@ -177,6 +213,7 @@ impl Namespace {
         match self.at(ino)? {
             At::Live => self.live.open(caller, ino, flags),
             At::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            At::Document(node) => Ok(known_here(self.open_document(&node, flags)?)),
             At::Branch(branch, local) => {
                 let opened = branch.view.open(caller, local, flags)?;
                 let fh = branch.opened(opened.fh);
@@ -198,8 +235,16 @@ impl Namespace {
         umask: u32,
         flags: i32,
     ) -> Result<(Attr, Opened)> {
-        let view = self.to_change(parent)?;
-        view.create(caller, parent, name, mode, umask, flags)
+        match self.at(parent)? {
+            At::Document(dir) => {
+                let made = self.create_document(caller, &dir, name, mode & !umask, flags)?;
+                Ok((made.0, known_here(made.1)))
+            }
+            _ => {
+                let view = self.to_change(parent)?;
+                view.create(caller, parent, name, mode, umask, flags)
+            }
+        }
     }
 
     /// See [`View::read`](crate::view::View::read).
@@ -210,6 +255,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.read(fh, offset, size),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            Handle::Document(local) => self.read_document(local, offset, size),
             Handle::Branch(branch, local) => branch.view.read(local, offset, size),
         }
     }
@@ -226,7 +272,10 @@ impl Namespace {
         data: &[u8],
         kill_priv: bool,
     ) -> Result<u32> {
-        self.live.write(caller, fh, offset, data, kill_priv)
+        match self.roots.handle(fh)? {
+            Handle::Document(local) => self.write_document(local, offset, data),
+            _ => self.live.write(caller, fh, offset, data, kill_priv),
+        }
     }
 
     /// See [`View::flush`](crate::view::View::flush).
@@ -237,6 +286,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.flush(fh),
             Handle::Control(_) => Ok(()),
+            Handle::Document(local) => self.flush_document(local),
             Handle::Branch(branch, local) => branch.view.flush(local),
         }
     }
@@ -249,6 +299,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.release(fh),
             Handle::Control(_) => Ok(()),
+            Handle::Document(local) => self.release_document(local),
             Handle::Branch(branch, local) => {
                 branch.view.release(local)?;
                 branch.closed();
@@ -265,6 +316,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsync(fh, datasync),
             Handle::Control(_) => Ok(()),
+            Handle::Document(local) => self.sync_document(local),
             Handle::Branch(branch, local) => branch.view.fsync(local, datasync),
         }
     }
@@ -276,6 +328,7 @@ impl Namespace {
     pub fn fsyncdir(&self, fh: u64, datasync: bool) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsyncdir(fh, datasync),
+            Handle::Document(_) => self.sync_documents(),
             // Taking a snapshot was durable when it returned.
             Handle::Control(_) | Handle::Branch(..) => Ok(()),
         }
@@ -289,6 +342,7 @@ impl Namespace {
         match self.at(ino)? {
             At::Live => self.live.opendir(caller, ino),
             At::Control(ino) => Ok(Roots::control_handle(ino)),
+            At::Document(node) => Ok(Roots::document_handle(self.open_documents(&node)?)),
             At::Branch(branch, local) => {
                 let fh = branch.view.opendir(caller, local)?;
                 Ok(branch.opened(fh))
@@ -310,6 +364,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.readdir(fh, offset, plus, emit),
             Handle::Control(dir) => self.list_control(dir, offset, plus, emit),
+            Handle::Document(local) => self.list_documents(local, offset, plus, emit),
             Handle::Branch(branch, local) => {
                 branch.view.readdir(local, offset, plus, &mut |item| {
                     let attr = item.attr.map(|attr| self.shown(&branch, *attr, true));
@@ -340,6 +395,10 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.releasedir(fh),
             Handle::Control(_) => Ok(()),
+            Handle::Document(local) => {
+                self.close_documents(local);
+                Ok(())
+            }
             Handle::Branch(branch, local) => {
                 branch.view.releasedir(local)?;
                 branch.closed();
@@ -369,6 +428,13 @@ impl Namespace {
         flags: i32,
         position: u32,
     ) -> Result<()> {
+        // As a file system without attributes answers: programs go on without them.
+        if let At::Document(_) = self.at(ino)? {
+            return Err(ViewError::NotSupported {
+                what: "a document".into(),
+                why: "it has no extended attributes of its own".into(),
+            });
+        }
         let view = self.to_change(ino)?;
         view.setxattr(caller, ino, name, value, flags, position)
     }
@@ -384,6 +450,7 @@ impl Namespace {
                 ino,
                 name: name.into(),
             }),
+            At::Document(node) => self.document_xattr(ino, &node, name),
             At::Branch(branch, local) => branch.view.getxattr(caller, local, name),
         }
     }
@@ -395,7 +462,7 @@ impl Namespace {
     pub fn listxattr(&self, caller: &Caller, ino: Ino) -> Result<Vec<u8>> {
         match self.at(ino)? {
             At::Live => self.live.listxattr(caller, ino),
-            At::Control(_) => Ok(Vec::new()),
+            At::Control(_) | At::Document(_) => Ok(Vec::new()),
             At::Branch(branch, local) => branch.view.listxattr(caller, local),
         }
     }
@@ -420,7 +487,13 @@ impl Namespace {
         len: u64,
         mode: i32,
     ) -> Result<()> {
-        self.live.fallocate(caller, fh, offset, len, mode)
+        match self.roots.handle(fh)? {
+            Handle::Document(_) => Err(ViewError::NotSupported {
+                what: "a document".into(),
+                why: "it has nothing to allocate".into(),
+            }),
+            _ => self.live.fallocate(caller, fh, offset, len, mode),
+        }
     }
 
     /// See [`View::lseek`](crate::view::View::lseek).
@@ -431,6 +504,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.lseek(fh, offset, whence),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            Handle::Document(local) => self.seek_document(local, offset, whence),
             Handle::Branch(branch, local) => branch.view.lseek(local, offset, whence),
         }
     }
@@ -448,17 +522,23 @@ impl Namespace {
         off_out: u64,
         len: u64,
     ) -> Result<u64> {
-        match self.roots.handle(fh_in)? {
-            Handle::Live => {
+        match (self.roots.handle(fh_in)?, self.roots.handle(fh_out)?) {
+            (Handle::Live, Handle::Live) => {
                 let live = &self.live;
                 live.copy_file_range(caller, fh_in, off_in, fh_out, off_out, len)
             }
-            Handle::Control(_) | Handle::Branch(..) => Err(ViewError::CrossDevice {
-                from: "a snapshot".into(),
-                to: "the present".into(),
+            _ => Err(ViewError::CrossDevice {
+                from: "a snapshot or document".into(),
+                to: "something else".into(),
             }),
         }
     }
+}
+
+/// What was opened as a document, by the number that the kernel gets.
+fn known_here(opened: Opened) -> Opened {
+    let fh = Roots::document_handle(opened.fh);
+    Opened { fh, ..opened }
 }
 
 fn of_the_mount() -> ViewError {
