@@ -23,6 +23,7 @@ mod commands;
 mod concurrency;
 mod crash;
 mod differential;
+mod documents;
 mod editors;
 mod engine;
 mod errno;

@@ -5,6 +5,7 @@ use super::super::types::{ROOT, Time};
 use super::super::{Result, View, ViewError};
 use super::context;
 use crate::store::{StoreError, Tx};
+use crate::tree::convert::Declared;
 use crate::tree::edit::Found;
 use crate::tree::{Content, Entry, Node, TreeError};
 use crate::value::{Key, KeyPath, Value};
@@ -31,8 +32,10 @@ impl View {
         dir: &Found,
         name: &[u8],
     ) -> Result<Option<(Key, Found)>> {
-        let Some(key) = self.key(ROOT, path, dir, name)? else {
-            return Ok(None);
+        let key = match self.key(ROOT, path, dir, name) {
+            Ok(Some(key)) => key,
+            Ok(None) | Err(ViewError::NotFound { .. }) => return Ok(None),
+            Err(e) => return Err(e),
         };
         let found = self.child(path, dir, &key)?;
         Ok(found.map(|found| (key, found)))
@@ -99,8 +102,9 @@ impl View {
         self.store.get_in(path).map_err(refused)
     }
 
-    /// Puts a value at a path as the API does, in one step, without waiting for the disk; nothing is
-    /// written if it is there. `make` is not given what is too big to be read.
+    /// Puts a value at a path as the API does, in one step, without waiting for the disk; entries that
+    /// hold what they did stay as they are, and nothing is written if all do. `make` is not given what
+    /// is too big to be read.
     pub(in crate::view) fn put_whole(
         &self,
         path: &[Key],
@@ -114,7 +118,7 @@ impl View {
             if old.as_ref() == Some(&new) {
                 return Ok(());
             }
-            tx.assoc_in(path, &new)
+            tx.merge_in(path, &new, Declared::Kept)
         });
         done.map_err(refused)
     }
@@ -152,7 +156,7 @@ impl View {
                 return Ok(false);
             };
             let now = tx.now;
-            tx.assoc_in(to, &make(new, &old))?;
+            tx.merge_in(to, &make(new, &old), Declared::Kept)?;
             tx.remove(KeyPath::from(from.to_vec()), Some(now))?;
             Ok(true)
         });
