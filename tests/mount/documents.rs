@@ -326,6 +326,8 @@ fn documents_and_the_mount_see_each_other_at_once() {
     m.put("x/a", "333");
     assert_eq!(read(), r#"{"a":333}"#);
     m.sh("ls -l x > /dev/null; ! test -e x/b; echo '{\"a\": 4444, \"b\": {}}' > .kfs/json/x.json; test -d x/b; test \"$(cat x/a)\" = 4444; test \"$(stat -c %s x/a)\" = 5");
+    // Each time, whatever the kernel has kept.
+    m.sh("python3 - <<'END'\nimport json, os\nfor n in range(300):\n    open('.kfs/json/x.json', 'w').write(json.dumps({'a': n, 'k%d' % n: 1}))\n    assert open('x/a').read() == '%d\\n' % n, n\n    assert sorted(os.listdir('x')) == sorted(['a', 'k%d' % n]), n\n    assert not os.path.exists('x/k%d' % (n - 1)), n\n    os.rename('.kfs/json/x/k%d.json' % n, '.kfs/json/x/m.json')\n    assert os.stat('x/m').st_size == 2 and not os.path.exists('x/k%d' % n), n\n    os.remove('.kfs/json/x/m.json')\n    assert not os.path.exists('x/m'), n\nopen('.kfs/json/x.json', 'w').write('{\"a\": 4444, \"b\": {}}')\nEND");
     // Mapped twice with a change in between.
     m.sh("python3 - <<'END'\nimport mmap, os\np = '.kfs/json/x/a.json'\nseen = []\nfor n in (1, 22):\n    open(p, 'w').write(str(n))\n    f = open(p, 'rb')\n    seen.append(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[:])\nassert seen == [b'1\\n', b'22\\n'], seen\nEND");
     // A reader has one instant.

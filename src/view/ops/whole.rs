@@ -120,13 +120,24 @@ impl View {
             }
             tx.merge_in(path, &new, Declared::Kept)
         });
-        done.map_err(refused)
+        done.map_err(refused)?;
+        self.catch_up();
+        Ok(())
+    }
+
+    /// Nobody is to see through the mount what was there before once this has returned.
+    fn catch_up(&self) {
+        if let Some(kernel) = self.kernel.get() {
+            kernel.catch_up();
+        }
     }
 
     /// Takes away what is at a path, as the API does, and says whether something was there.
     pub(in crate::view) fn remove_whole(&self, path: &[Key]) -> Result<bool> {
         self.writable()?;
-        self.store.unsynced().dissoc_in(path).map_err(refused)
+        let removed = self.store.unsynced().dissoc_in(path);
+        self.catch_up();
+        removed.map_err(refused)
     }
 
     /// Moves a value in one step. Where something stands already its value is replaced as if it had
@@ -164,13 +175,16 @@ impl View {
             let store = self.store.unsynced();
             store.rename(from, to, false).map_err(refused)?;
         }
+        self.catch_up();
         Ok(())
     }
 
     /// Exchanges two values in one step.
     pub(in crate::view) fn swap_whole(&self, a: &[Key], b: &[Key]) -> Result<()> {
         self.writable()?;
-        self.store.unsynced().swap(a, b).map_err(refused)
+        self.store.unsynced().swap(a, b).map_err(refused)?;
+        self.catch_up();
+        Ok(())
     }
 
     /// The value at a path, if there is one that is not too big to be read.
