@@ -44,6 +44,7 @@ mod semantics;
 mod snapshots;
 mod table;
 mod times;
+mod transactions;
 mod tree;
 mod trees;
 mod types;

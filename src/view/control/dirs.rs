@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::documents::{Dir, Form, Node};
 use super::roots::Branch;
-use super::{KFS, LAST_ERROR, NAME, Namespace, PRIVATE, SNAPSHOT, SNAPSHOTS};
+use super::{KFS, LAST_ERROR, NAME, Namespace, PRIVATE, SNAPSHOT, SNAPSHOTS, TRANSACTIONS, TX};
 use crate::snapshot::{self, SnapshotError};
 use crate::store::StoreError;
 use crate::value::KeyPath;
@@ -20,6 +20,12 @@ impl Namespace {
         match (dir, name) {
             (ROOT, NAME) => Ok(self.control_attr(KFS)),
             (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
+            (KFS, TX) => Ok(self.control_attr(TRANSACTIONS)),
+            (TRANSACTIONS, name) => {
+                let branch = self.transaction(name)?;
+                let attr = branch.view.getattr(ROOT, None)?;
+                Ok(self.shown(&branch, attr, true))
+            }
             (SNAPSHOTS, name) => {
                 let branch = self.branch(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
@@ -100,7 +106,7 @@ impl Namespace {
         listed.last().map(|snapshot| snapshot.time)
     }
 
-    /// Lists a control directory. A snapshot's place is its epoch, so that a listing goes on where it
+    /// Lists a control directory. The place of a snapshot or transaction is its epoch, so that a listing goes on where it
     /// was whatever comes and goes.
     pub(super) fn list_control(
         &self,
@@ -119,15 +125,26 @@ impl Namespace {
         if dir == KFS {
             return self.list_kfs(offset, plus, emit);
         }
-        let listed = snapshot::list(self.live.store()).map_err(|e| failed("snapshot", e))?;
-        for found in listed {
-            let at = found.epoch.saturating_add(DOTS);
+        let listed: Vec<(u64, String)> = match dir {
+            TRANSACTIONS => self.transactions.list(),
+            _ => {
+                let listed =
+                    snapshot::list(self.live.store()).map_err(|e| failed("snapshot", e))?;
+                listed.into_iter().map(|s| (s.epoch, s.name)).collect()
+            }
+        };
+        for (epoch, name) in listed {
+            let at = epoch.saturating_add(DOTS);
             if at <= offset {
                 continue;
             }
-            let name = found.name.as_bytes();
-            let branch = match self.branch(name) {
-                // It was dropped meanwhile.
+            let name = name.as_bytes();
+            let branch = match dir {
+                TRANSACTIONS => self.transaction(name),
+                _ => self.branch(name),
+            };
+            let branch = match branch {
+                // It ended meanwhile.
                 Err(ViewError::NotFound { .. }) => continue,
                 branch => branch?,
             };
@@ -149,12 +166,13 @@ impl Namespace {
         plus: bool,
         emit: &mut dyn FnMut(&DirItem<'_>) -> bool,
     ) -> Result<()> {
-        let names = [SNAPSHOT, LAST_ERROR].into_iter();
+        let names = [SNAPSHOT, TX, LAST_ERROR].into_iter();
         let names = names.chain(Form::ALL.map(Form::directory));
         for (at, name) in (DOTS + 1..).zip(names).filter(|(at, _)| *at > offset) {
-            let attr = match beside(name) {
-                None => self.control_attr(SNAPSHOTS),
-                Some(node) => {
+            let attr = match (beside(name), name) {
+                (None, TX) => self.control_attr(TRANSACTIONS),
+                (None, _) => self.control_attr(SNAPSHOTS),
+                (Some(node), _) => {
                     let attr = self.document_node_attr(&node)?;
                     self.documents.enter(&node, u64::from(plus));
                     attr
@@ -175,7 +193,7 @@ impl Namespace {
     }
 }
 
-/// What stands in `.kfs` beside the snapshots.
+/// What stands in `.kfs` beside snapshots and transactions.
 fn beside(name: &[u8]) -> Option<Node> {
     if name == LAST_ERROR {
         return Some(Node::LastError);
@@ -198,7 +216,7 @@ fn item<'a>(ino: Ino, offset: u64, name: &'a [u8], attr: Option<&'a Attr>) -> Di
 }
 
 /// Names in control directories come and go without the kernel being told.
-fn not_found(parent: Ino, name: &[u8]) -> ViewError {
+pub(super) fn not_found(parent: Ino, name: &[u8]) -> ViewError {
     ViewError::NotFound {
         parent,
         name: name.into(),
@@ -206,7 +224,7 @@ fn not_found(parent: Ino, name: &[u8]) -> ViewError {
     }
 }
 
-fn failed(name: &str, error: SnapshotError) -> ViewError {
+pub(super) fn failed(name: &str, error: SnapshotError) -> ViewError {
     match error {
         SnapshotError::BadName { why, .. } => ViewError::invalid("a snapshot's name", why),
         SnapshotError::Store(StoreError::SnapshotExists { .. }) => {

@@ -9,6 +9,9 @@
 //! .kfs/                  mode 0700, the owner's who mounted
 //!   snapshot/            mkdir takes a snapshot, rmdir drops it
 //!     NAME/              the root directory as it was, for reading only
+//!   tx/                  mkdir begins a transaction, rmdir gives it up
+//!     NAME/              a private copy of the root directory
+//!   commit               a transaction that is moved to this name becomes part of the store
 //!   json/, edn/          whole values as files, see [`documents`]
 //!   last-error           why something could not be saved last
 //! ```
@@ -16,7 +19,9 @@
 mod dirs;
 mod documents;
 mod operations;
+mod place;
 mod roots;
+mod transactions;
 
 use std::sync::Arc;
 
@@ -33,6 +38,8 @@ const DOCUMENT: Ino = 1 << 62;
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
 const SNAPSHOTS: Ino = BESIDE | 2;
+/// `.kfs/tx`.
+const TRANSACTIONS: Ino = BESIDE | 3;
 /// What is below belongs to control files and directories.
 const FIRST: Ino = 16;
 
@@ -40,6 +47,10 @@ const FIRST: Ino = 16;
 const NAME: &[u8] = b".kfs";
 /// The name of the directory of snapshots in it.
 const SNAPSHOT: &[u8] = b"snapshot";
+/// The name of the directory of transactions in it.
+const TX: &[u8] = b"tx";
+/// The name in it by which a transaction is committed.
+const COMMIT: &[u8] = b"commit";
 /// The name of the file in it that tells of the last failure.
 const LAST_ERROR: &[u8] = b"last-error";
 /// The permissions of the control directories.
@@ -51,6 +62,7 @@ pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
     documents: Documents,
+    transactions: transactions::Transactions,
 }
 
 /// Where an inode is.
@@ -71,6 +83,7 @@ impl Namespace {
             live,
             roots: Roots::default(),
             documents: Documents::default(),
+            transactions: transactions::Transactions::default(),
         }
     }
 
@@ -86,21 +99,8 @@ impl Namespace {
             return node.map(At::Document).ok_or(ViewError::Stale { ino });
         }
         match self.roots.get(ino) {
-            Some((branch, local)) => Ok(At::Branch(branch, local)),
-            None => Err(ViewError::Stale { ino }),
-        }
-    }
-
-    /// The live view, for an operation that changes this inode.
-    fn to_change(&self, ino: Ino) -> Result<&View> {
-        match self.at(ino)? {
-            At::Live => Ok(&self.live),
-            At::Control(_) => Err(ViewError::NotPermitted {
-                what: ".kfs".into(),
-                why: "what is in it cannot be changed like this".into(),
-            }),
-            At::Document(_) => Err(documents::of_documents()),
-            At::Branch(..) => Err(read_only()),
+            Some((branch, local)) if !branch.has_ended() => Ok(At::Branch(branch, local)),
+            _ => Err(ViewError::Stale { ino }),
         }
     }
 
@@ -108,7 +108,7 @@ impl Namespace {
     /// reference of the kernel if the view has counted one.
     fn shown(&self, branch: &Arc<Branch>, attr: Attr, counted: bool) -> Attr {
         let lasting = match attr.ino {
-            // It may be dropped, and another taken under its name.
+            // It may end, and another taken under its name.
             ROOT => super::Lasting::Momentary,
             _ => attr.lasting,
         };
