@@ -18,5 +18,6 @@ mod store {
     mod snapshot_damage;
     mod snapshots;
     mod sweep;
+    mod transactions;
     mod tree;
 }

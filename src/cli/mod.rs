@@ -10,6 +10,7 @@ pub mod background;
 mod beacon;
 mod blob;
 mod check;
+mod commit;
 mod connections;
 mod content;
 mod cp;
@@ -104,6 +105,7 @@ enum Verb {
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     Log(versions::Log),
+    Commit(commit::Commit),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
     Import(import::Import),
@@ -168,6 +170,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Info(verb) => verb.run(out),
         Verb::Snapshot(verb) => verb.run(out),
         Verb::Log(verb) => verb.run(out),
+        Verb::Commit(verb) => verb.run(),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),

@@ -1,13 +1,15 @@
 //! The store as it was at one instant.
 //!
 //! [`take`] costs the same whatever the store holds; [`open`] gives a handle that shows it and refuses
-//! writes. How the store keeps what it replaces says `store::epochs`.
+//! writes. How the store keeps what it replaces says `store::epochs`. A [`Transaction`] is a private
+//! state over such an instant, and becomes part of the store in one write.
 
 mod diff;
 mod error;
 mod history;
 mod restore;
 mod retention;
+mod transaction;
 
 pub use crate::tree::diff::Difference;
 pub use diff::{Each, diff};
@@ -15,6 +17,7 @@ pub use error::SnapshotError;
 pub use history::{Version, history};
 pub use restore::{restore, roll_back};
 pub use retention::Retention;
+pub use transaction::{Clash, Conflict, Transaction};
 
 use crate::store::{Store, StoreError};
 use crate::tree::Time;

@@ -43,6 +43,7 @@ mod semantics;
 mod snapshots;
 mod table;
 mod times;
+mod transactions;
 mod tree;
 mod trees;
 mod types;
