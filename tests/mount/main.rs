@@ -50,3 +50,4 @@ mod types;
 mod typing;
 mod users;
 mod visibility;
+mod watching;
