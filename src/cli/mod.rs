@@ -63,6 +63,7 @@ mod umount;
 mod update;
 mod version;
 mod versions;
+mod watch;
 mod wire;
 
 use std::ffi::OsString;
@@ -105,6 +106,7 @@ enum Verb {
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     Log(versions::Log),
+    Watch(watch::Watch),
     Commit(commit::Commit),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
@@ -170,6 +172,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Info(verb) => verb.run(out),
         Verb::Snapshot(verb) => verb.run(out),
         Verb::Log(verb) => verb.run(out),
+        Verb::Watch(verb) => verb.run(out),
         Verb::Commit(verb) => verb.run(),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),

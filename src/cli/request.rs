@@ -138,6 +138,15 @@ pub enum Request {
         /// Change nothing.
         dry_run: bool,
     },
+    /// What changed since, of a mounted store. → [`Response::Events`]
+    Watch {
+        /// After which record of the journal; `None`: from now on.
+        after: Option<u64>,
+        /// Wait so many milliseconds for something, at most 5 s.
+        wait: u64,
+    },
+    /// How a mounted store is doing. → [`Response::Stats`]
+    Stats,
     /// Something with snapshots.
     Snapshot(SnapshotRequest),
     /// Something with files and directories, as the mount shows them.
@@ -160,6 +169,8 @@ impl Request {
                 | Self::Part { .. }
                 | Self::Check { .. }
                 | Self::Reclaim
+                | Self::Watch { .. }
+                | Self::Stats
                 | Self::Sweep { dry_run: true, .. }
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
@@ -235,6 +246,17 @@ pub enum Response {
     },
     /// About snapshots.
     Snapshot(SnapshotResponse),
+    /// What changed.
+    Events {
+        /// Lines of JSON.
+        lines: String,
+        /// The record that they go up to.
+        seq: u64,
+        /// Whether the mount has ended.
+        closed: bool,
+    },
+    /// How a mounted store is doing: JSON.
+    Stats(String),
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
     /// Pages were freed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::documents::{Dir, Form, Node};
+use super::files::FILES;
 use super::roots::Branch;
 use super::{KFS, LAST_ERROR, NAME, Namespace, PRIVATE, SNAPSHOT, SNAPSHOTS, TRANSACTIONS, TX};
 use crate::snapshot::{self, SnapshotError};
@@ -21,6 +22,15 @@ impl Namespace {
             (ROOT, NAME) => Ok(self.control_attr(KFS)),
             (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
             (KFS, TX) => Ok(self.control_attr(TRANSACTIONS)),
+            (KFS, name) => {
+                if let Some((_, ino)) = FILES.iter().find(|(known, _)| *known == name) {
+                    return Ok(self.file_attr(*ino));
+                }
+                let node = beside(name).ok_or_else(|| not_found(dir, name))?;
+                let attr = self.document_node_attr(&node)?;
+                self.documents.enter(&node, 1);
+                Ok(attr)
+            }
             (TRANSACTIONS, name) => {
                 let branch = self.transaction(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
@@ -30,12 +40,6 @@ impl Namespace {
                 let branch = self.branch(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
                 Ok(self.shown(&branch, attr, true))
-            }
-            (KFS, name) => {
-                let node = beside(name).ok_or_else(|| not_found(dir, name))?;
-                let attr = self.document_node_attr(&node)?;
-                self.documents.enter(&node, 1);
-                Ok(attr)
             }
             _ => Err(not_found(dir, name)),
         }
@@ -74,8 +78,11 @@ impl Namespace {
         snapshot::remove(self.live.store(), text).map_err(|e| failed(text, e))
     }
 
-    /// The attributes of a control directory.
+    /// The attributes of a control directory or file.
     pub(super) fn control_attr(&self, ino: Ino) -> Attr {
+        if FILES.iter().any(|(_, file)| *file == ino) {
+            return self.file_attr(ino);
+        }
         let store = self.live.store();
         let changed = match ino {
             SNAPSHOTS => self.last_taken(),
@@ -166,17 +173,21 @@ impl Namespace {
         plus: bool,
         emit: &mut dyn FnMut(&DirItem<'_>) -> bool,
     ) -> Result<()> {
-        let names = [SNAPSHOT, TX, LAST_ERROR].into_iter();
-        let names = names.chain(Form::ALL.map(Form::directory));
-        for (at, name) in (DOTS + 1..).zip(names).filter(|(at, _)| *at > offset) {
-            let attr = match (beside(name), name) {
-                (None, TX) => self.control_attr(TRANSACTIONS),
-                (None, _) => self.control_attr(SNAPSHOTS),
-                (Some(node), _) => {
+        let fixed = [(SNAPSHOT, SNAPSHOTS), (TX, TRANSACTIONS)].into_iter();
+        let fixed = fixed.chain(FILES.iter().copied());
+        let others = [LAST_ERROR].into_iter();
+        let others = others.chain(Form::ALL.map(Form::directory));
+        let names = fixed
+            .map(|(name, ino)| (name, Some(ino)))
+            .chain(others.map(|name| (name, None)));
+        for (at, (name, ino)) in (DOTS + 1..).zip(names).filter(|(at, _)| *at > offset) {
+            let attr = match (ino, beside(name)) {
+                (None, Some(node)) => {
                     let attr = self.document_node_attr(&node)?;
                     self.documents.enter(&node, u64::from(plus));
                     attr
                 }
+                (ino, _) => self.control_attr(ino.unwrap_or(KFS)),
             };
             let shown = DirItem {
                 kind: attr.kind,

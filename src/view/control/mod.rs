@@ -9,6 +9,8 @@
 //! .kfs/                  mode 0700, the owner's who mounted
 //!   snapshot/            mkdir takes a snapshot, rmdir drops it
 //!     NAME/              the root directory as it was, for reading only
+//!   events               what changes, a line each: see [`events`](super::events)
+//!   metrics, stats.json  how the store and the mount are doing: see [`stats`](super::stats)
 //!   tx/                  mkdir begins a transaction, rmdir gives it up
 //!     NAME/              a private copy of the root directory
 //!   commit               a transaction that is moved to this name becomes part of the store
@@ -18,6 +20,7 @@
 
 mod dirs;
 mod documents;
+mod files;
 mod operations;
 mod place;
 mod roots;
@@ -38,6 +41,12 @@ const DOCUMENT: Ino = 1 << 62;
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
 const SNAPSHOTS: Ino = BESIDE | 2;
+/// `.kfs/events`.
+const EVENTS: Ino = BESIDE | 8;
+/// `.kfs/metrics`.
+const METRICS: Ino = BESIDE | 9;
+/// `.kfs/stats.json`.
+const STATS: Ino = BESIDE | 10;
 /// `.kfs/tx`.
 const TRANSACTIONS: Ino = BESIDE | 3;
 /// What is below belongs to control files and directories.
@@ -62,13 +71,14 @@ pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
     documents: Documents,
+    files: files::OpenFiles,
     transactions: transactions::Transactions,
 }
 
 /// Where an inode is.
 enum At {
     Live,
-    /// A control directory.
+    /// A control directory or file.
     Control(Ino),
     /// A document, a directory of documents, or a file about failures.
     Document(Node),
@@ -83,6 +93,7 @@ impl Namespace {
             live,
             roots: Roots::default(),
             documents: Documents::default(),
+            files: files::OpenFiles::default(),
             transactions: transactions::Transactions::default(),
         }
     }

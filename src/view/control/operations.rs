@@ -244,7 +244,7 @@ impl Namespace {
     pub fn open(&self, caller: &Caller, ino: Ino, flags: i32) -> Result<Opened> {
         match self.at(ino)? {
             At::Live => self.live.open(caller, ino, flags),
-            At::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            At::Control(ino) => self.open_control(ino, flags),
             At::Document(node) => Ok(known_here(self.open_document(&node, flags)?)),
             At::Branch(branch, local) => {
                 let opened = branch.view.open(caller, local, flags)?;
@@ -286,6 +286,7 @@ impl Namespace {
             Handle::Live => self.live.read(fh, offset, size),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
             Handle::Document(local) => self.read_document(local, offset, size),
+            Handle::File(fh) => self.read_control(fh, offset, size),
             Handle::Branch(branch, local) => branch.view.read(local, offset, size),
         }
     }
@@ -317,7 +318,7 @@ impl Namespace {
     pub fn flush(&self, fh: u64) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.flush(fh),
-            Handle::Control(_) => Ok(()),
+            Handle::Control(_) | Handle::File(_) => Ok(()),
             Handle::Document(local) => self.flush_document(local),
             Handle::Branch(branch, local) => branch.view.flush(local),
         }
@@ -332,6 +333,10 @@ impl Namespace {
             Handle::Live => self.live.release(fh),
             Handle::Control(_) => Ok(()),
             Handle::Document(local) => self.release_document(local),
+            Handle::File(fh) => {
+                self.release_control(fh);
+                Ok(())
+            }
             Handle::Branch(branch, local) => {
                 branch.view.release(local)?;
                 branch.closed();
@@ -347,7 +352,7 @@ impl Namespace {
     pub fn fsync(&self, fh: u64, datasync: bool) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsync(fh, datasync),
-            Handle::Control(_) => Ok(()),
+            Handle::Control(_) | Handle::File(_) => Ok(()),
             Handle::Document(local) => self.sync_document(local),
             Handle::Branch(branch, local) => branch.view.fsync(local, datasync),
         }
@@ -362,7 +367,7 @@ impl Namespace {
             Handle::Live => self.live.fsyncdir(fh, datasync),
             Handle::Document(_) => self.sync_documents(),
             // Taking a snapshot was durable when it returned.
-            Handle::Control(_) | Handle::Branch(..) => Ok(()),
+            Handle::Control(_) | Handle::File(_) | Handle::Branch(..) => Ok(()),
         }
     }
 
@@ -395,6 +400,10 @@ impl Namespace {
     ) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.readdir(fh, offset, plus, emit),
+            Handle::File(_) => Err(ViewError::BadHandle {
+                fh,
+                operation: "listing",
+            }),
             Handle::Control(dir) => self.list_control(dir, offset, plus, emit),
             Handle::Document(local) => self.list_documents(local, offset, plus, emit),
             Handle::Branch(branch, local) => {
@@ -426,7 +435,7 @@ impl Namespace {
     pub fn releasedir(&self, fh: u64) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.releasedir(fh),
-            Handle::Control(_) => Ok(()),
+            Handle::Control(_) | Handle::File(_) => Ok(()),
             Handle::Document(local) => {
                 self.close_documents(local);
                 Ok(())
@@ -542,6 +551,7 @@ impl Namespace {
             Handle::Live => self.live.lseek(fh, offset, whence),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
             Handle::Document(local) => self.seek_document(local, offset, whence),
+            Handle::File(_) => Err(ViewError::invalid("lseek", "it has no holes")),
             Handle::Branch(branch, local) => branch.view.lseek(local, offset, whence),
         }
     }

@@ -52,7 +52,7 @@ impl Namespace {
                     why: "it is a text, which is written whole".into(),
                 });
             }
-            Handle::Control(_) | Handle::Branch(..) => {
+            Handle::Control(_) | Handle::File(_) | Handle::Branch(..) => {
                 let operation = "writing";
                 return Err(ViewError::BadHandle { fh, operation });
             }

@@ -16,7 +16,9 @@ const TAG: u32 = 48;
 /// The handles of control directories.
 const CONTROL: u64 = 0xFFFF;
 /// The handles of documents.
-const DOCUMENTS: u64 = 0xFFFE;
+const DOCUMENTS: u64 = 0xFFFD;
+/// The handles of control files.
+const FILE: u64 = 0xFFFE;
 
 /// The view of a snapshot or a transaction.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub enum Handle {
     Control(Ino),
     /// A document or a directory of documents, with the handle's number there.
     Document(u64),
+    /// A control file, with the handle's own number.
+    File(u64),
     /// A snapshot's view, with the handle's number there.
     Branch(Arc<Branch>, u64),
 }
@@ -185,6 +189,7 @@ impl Roots {
             0 => Ok(Handle::Live),
             CONTROL => Ok(Handle::Control(BESIDE | local)),
             DOCUMENTS => Ok(Handle::Document(local)),
+            FILE => Ok(Handle::File(local)),
             tag => {
                 let state = self.0.lock();
                 let branch = state.branches.get(&tag).cloned();
@@ -195,6 +200,11 @@ impl Roots {
                 Ok(Handle::Branch(branch, local))
             }
         }
+    }
+
+    /// The handle by which the kernel knows one of a control file.
+    pub fn file_handle(local: u64) -> u64 {
+        (FILE << TAG) | local
     }
 
     /// The handle by which the kernel knows one of a control directory.

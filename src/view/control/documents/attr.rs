@@ -62,7 +62,7 @@ impl Namespace {
                 (Node::Dir(dir), attr)
             }
             Some(Found::Memory(file)) => {
-                let attr = self.file_attr(&file.content.lock());
+                let attr = self.memory_attr(&file.content.lock());
                 (Node::File(place), attr)
             }
             Some(Found::Document(document)) => {
@@ -85,7 +85,7 @@ impl Namespace {
                 self.attr_of(FileKind::File, 0o400, size, self.live.store().created())
             }
             Node::File(place) => match self.find_document(place)? {
-                Some(Found::Memory(file)) => self.file_attr(&file.content.lock()),
+                Some(Found::Memory(file)) => self.memory_attr(&file.content.lock()),
                 Some(Found::Document(document)) => self.document_attr(&document)?,
                 Some(Found::Dir(_)) | None => return Err(stale()),
             },
@@ -112,7 +112,7 @@ impl Namespace {
         Ok(self.attr_of(FileKind::File, 0o600, size, time))
     }
 
-    pub(super) fn file_attr(&self, content: &Content) -> Attr {
+    pub(super) fn memory_attr(&self, content: &Content) -> Attr {
         let mtime = content.mtime;
         Attr {
             perm: u16::try_from(content.mode).unwrap_or(0o600),
@@ -157,7 +157,7 @@ impl Namespace {
         if let (Some(size), Some(fh)) = (set.size, set.fh) {
             let handle = self.documents.open_file(fh, "cutting")?;
             handle.file.content.lock().resize(size)?;
-            let attr = self.file_attr(&handle.file.content.lock());
+            let attr = self.memory_attr(&handle.file.content.lock());
             let ino = self.documents.enter(node, 0);
             return Ok(Attr { ino, ..attr });
         }

@@ -73,7 +73,7 @@ impl Namespace {
         for (place, file) in self.documents.files_in(dir) {
             let at = FILES | file.id;
             if at > offset {
-                let attr = self.file_attr(&file.content.lock());
+                let attr = self.memory_attr(&file.content.lock());
                 if self.give(&Node::File(place.clone()), attr, at, &place.name, &mut sink) {
                     return Ok(());
                 }
