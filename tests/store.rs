@@ -15,6 +15,7 @@ mod store {
     mod limits;
     mod races;
     mod reclaim;
+    mod send;
     mod snapshot_damage;
     mod snapshots;
     mod sweep;

@@ -6,15 +6,21 @@
 mod diff;
 mod error;
 mod history;
+mod receive;
 mod restore;
 mod retention;
+mod send;
+pub mod stream;
 
 pub use crate::tree::diff::Difference;
 pub use diff::{Each, diff};
 pub use error::SnapshotError;
 pub use history::{Version, history};
+pub use receive::{ReceiveOptions, Received, receive, resume_position};
 pub use restore::{restore, roll_back};
 pub use retention::Retention;
+pub use send::Sender;
+pub use stream::StreamError;
 
 use crate::store::{Store, StoreError};
 use crate::tree::Time;

@@ -19,6 +19,7 @@ mod epochs;
 mod error;
 mod fold;
 mod header;
+mod incoming;
 mod lifecycle;
 mod limits;
 mod links;
@@ -46,9 +47,10 @@ pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use epochs::Changed;
 pub use error::StoreError;
 pub use header::FORMAT;
-pub use lifecycle::{ConnectOptions, CreateOptions};
+pub use incoming::{Incoming, Position, Staged, read_identity, write_identity};
+pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
 pub use location::{AtPath, Location};
-pub use record::{Doc, KeyedDoc, Kind, Meta};
+pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
 pub use tx::Tx;
 
@@ -73,6 +75,8 @@ pub struct Store {
 struct Inner {
     location: Location,
     id: Uuid,
+    /// Keys the addresses of pages.
+    page_id: Uuid,
     created: Time,
     compressor: Compressor,
     read_only: bool,
@@ -139,6 +143,12 @@ impl Store {
     /// The store's UUID.
     pub fn id(&self) -> Uuid {
         self.inner.id
+    }
+
+    /// The UUID that keys the addresses of its pages: its own, or that of the store from which it has
+    /// received its first snapshot. Stores in which it is the same have the same pages.
+    pub fn page_id(&self) -> Uuid {
+        self.inner.page_id
     }
 
     /// Where the store is.
