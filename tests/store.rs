@@ -16,6 +16,7 @@ mod store {
     mod races;
     mod reclaim;
     mod send;
+    mod send_crash;
     mod snapshot_damage;
     mod snapshots;
     mod sweep;

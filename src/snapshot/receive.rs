@@ -132,7 +132,10 @@ fn target(
     };
     let store = match Store::connect(location, &connect) {
         Ok(store) => store,
-        Err(StoreError::Missing { .. }) if begin.from.is_none() && is_whole(begin) => {
+        // Where the making of a store was cut short, it is made.
+        Err(StoreError::Missing { .. } | StoreError::NotAStore { .. })
+            if begin.from.is_none() && is_whole(begin) =>
+        {
             let create = CreateOptions {
                 id: None,
                 compressor: begin.compressor,

@@ -14,7 +14,7 @@ use konserve_fs::tree::{links_key, root_key};
 use konserve_fs::value::{Key, Value};
 use uuid::Uuid;
 
-fn key(name: &str) -> Key {
+pub fn key(name: &str) -> Key {
     Key::text(name)
 }
 
@@ -26,12 +26,12 @@ fn memory() -> Location {
     Location::Memory(Uuid::new_v4())
 }
 
-fn connect(location: &Location) -> Store {
+pub fn connect(location: &Location) -> Store {
     Store::connect(location, &ConnectOptions::default()).unwrap()
 }
 
 #[derive(Default)]
-struct Watch(Vec<Finding>);
+pub struct Watch(pub Vec<Finding>);
 
 impl Watcher for Watch {
     fn read(&mut self, _: u64) -> bool {
@@ -44,7 +44,7 @@ impl Watcher for Watch {
 }
 
 /// Numbers that look random.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
@@ -55,7 +55,7 @@ impl Random {
     }
 
     /// Bytes that do not compress.
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let words = (0..len.div_ceil(8)).flat_map(|_| self.below(u64::MAX).to_le_bytes());
         words.take(len).collect()
     }
@@ -70,17 +70,17 @@ fn stream_from(store: &Store, from: Option<&str>, to: &str, resume: Option<Posit
     stream
 }
 
-fn stream(store: &Store, from: Option<&str>, to: &str) -> Vec<u8> {
+pub fn stream(store: &Store, from: Option<&str>, to: &str) -> Vec<u8> {
     stream_from(store, from, to, None)
 }
 
-fn take_in(location: &Location, stream: impl Read) -> Result<Received, SnapshotError> {
+pub fn take_in(location: &Location, stream: impl Read) -> Result<Received, SnapshotError> {
     receive(location, stream, &ReceiveOptions::default())
 }
 
 /// All documents of a state of a store as their records have them, the hidden ones included; what is
 /// in pages by the addresses of the pages.
-fn records(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn records(store: &Store) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut docs: Vec<_> = store.docs_after(None, usize::MAX).unwrap().0;
     for hidden in [root_key(), links_key()] {
         docs.extend(store.doc(&hidden).unwrap().map(|doc| (hidden, doc)));
