@@ -114,7 +114,7 @@ impl Sends {
                 return Err(CliError::failed("the stream", why));
             }
         };
-        let Some(bytes) = under.sender.next()? else {
+        let Some(bytes) = under.sender.next_part()? else {
             return Ok(Response::Value(Bytes::default()));
         };
         under.next += 1;

@@ -1,6 +1,6 @@
 //! What can go wrong with a snapshot.
 
-use super::stream::StreamError;
+use super::frame::StreamError;
 use crate::store::StoreError;
 use crate::value::KeyPath;
 

@@ -1,10 +1,12 @@
 //! The store as it was at one instant.
 //!
 //! [`take`] costs the same whatever the store holds; [`open`] gives a handle that shows it and refuses
-//! writes. How the store keeps what it replaces says `store::epochs`.
+//! writes. How the store keeps what it replaces says `store::epochs`. A [`Sender`] and [`receive`](fn@receive)
+//! bring a snapshot, or what it has otherwise than an earlier one, into another store.
 
 mod diff;
 mod error;
+mod frame;
 mod history;
 mod receive;
 mod restore;
@@ -15,12 +17,12 @@ pub mod stream;
 pub use crate::tree::diff::Difference;
 pub use diff::{Each, diff};
 pub use error::SnapshotError;
+pub use frame::StreamError;
 pub use history::{Version, history};
 pub use receive::{ReceiveOptions, Received, receive, resume_position};
 pub use restore::{restore, roll_back};
 pub use retention::Retention;
 pub use send::Sender;
-pub use stream::StreamError;
 
 use crate::store::{Store, StoreError};
 use crate::tree::Time;

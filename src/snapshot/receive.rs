@@ -5,7 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::SnapshotError;
-use super::stream::{self, Begin, Frames, Item, Kind, StreamError};
+use super::frame::{Frames, Kind, StreamError};
+use super::stream::{self, Begin, Item};
 use crate::store::{
     ConnectOptions, CreateOptions, Incoming, Location, Position, Replica, Staged, Store,
     StoreError, Version, read_parts,
@@ -257,8 +258,11 @@ impl<'a> Receiver<'a> {
                 false => Err(self.unfit("it is not empty; receive into a new store")),
             };
         };
+        if self.force {
+            return Ok(());
+        }
         let mut after: Option<Vec<u8>> = None;
-        while !self.force {
+        loop {
             let (changed, next) = self
                 .store
                 .changes_after(base, None, after.as_deref(), DOCS)?;
@@ -270,10 +274,9 @@ impl<'a> Receiver<'a> {
             }
             after = next;
             if after.is_none() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Begins to stage, or goes on with what is staged.

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::stream::{self, Begin, Framer, Item, Kind, Named};
+use super::frame::{Framer, Kind};
+use super::stream::{self, Begin, Item, Named};
 use super::{SnapshotError, find};
 use crate::store::{Changed, Doc, Position, Store, StoreError, parts};
 use crate::tree::snapshots::Listed;
@@ -115,7 +116,7 @@ impl Sender {
     /// # Errors
     /// [`SnapshotError::NotResumable`]; [`StoreError::NoSnapshot`] if one is dropped meanwhile;
     /// damage; a failure of the backend.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
+    pub fn next_part(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
         if self.ended {
             return Ok(None);
         }

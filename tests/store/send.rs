@@ -64,7 +64,7 @@ impl Random {
 fn stream_from(store: &Store, from: Option<&str>, to: &str, resume: Option<Position>) -> Vec<u8> {
     let mut sender = Sender::new(store, from, to, resume).unwrap();
     let mut stream = Vec::new();
-    while let Some(part) = sender.next().unwrap() {
+    while let Some(part) = sender.next_part().unwrap() {
         stream.extend(part);
     }
     stream
@@ -98,7 +98,13 @@ fn assert_received(sender: &Store, name: &str, location: &Location) {
     let store = connect(location);
     let sent = records(&snapshot::open(sender, name).unwrap());
     assert!(records(&store) == sent, "{name}");
-    assert!(records(&snapshot::open(&store, name).unwrap()) == sent);
+    // Those received before it are what they were.
+    for snapshot in snapshot::list(&store).unwrap() {
+        if let Ok(then) = snapshot::open(sender, &snapshot.name) {
+            let received = snapshot::open(&store, &snapshot.name).unwrap();
+            assert!(records(&received) == records(&then), "{}", snapshot.name);
+        }
+    }
     gc::reclaim(&store).unwrap();
     let mut found = Watch::default();
     let report = store.check(&mut found).unwrap();
@@ -437,7 +443,7 @@ fn a_stream_that_goes_on_elsewhere_is_refused() {
     // Of another snapshot; behind its end; elsewhere in it.
     let mut sender = Sender::new(&store, None, "later", position).unwrap();
     let error = loop {
-        match sender.next() {
+        match sender.next_part() {
             Ok(part) => assert!(part.is_some()),
             Err(error) => break error,
         }
@@ -452,7 +458,7 @@ fn a_stream_that_goes_on_elsewhere_is_refused() {
     };
     for wrong in [at(1), at(1 << 40)] {
         let mut sender = Sender::new(&store, None, "all", wrong).unwrap();
-        while let Ok(part) = sender.next() {
+        while let Ok(part) = sender.next_part() {
             assert!(part.is_some());
         }
     }

@@ -160,7 +160,7 @@ fn open(
     };
     if let Some(header) = &header {
         let deadline = Deadline::after(PATIENCE);
-        super::incoming::check_whole(&*backend, header, location, deadline)?;
+        super::mark::check_whole(&*backend, header, location, deadline)?;
     }
     let id = header.as_ref().map(|header| header.id);
     let Some(id) = id.or_else(|| crate::journal::owner(&journal)) else {

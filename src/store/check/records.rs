@@ -8,7 +8,7 @@ use super::{Check, Ended, Finding, Subject, key_of, reason, record_name};
 use crate::backend::{Backend, BackendError, Deadline};
 use crate::store::docs::Epochs;
 use crate::store::header::{HEADER, Header};
-use crate::store::incoming::INCOMING;
+use crate::store::mark::INCOMING;
 use crate::store::record::{self, Doc, LIVE};
 use crate::store::{Location, StoreError};
 use crate::tree::{
