@@ -20,5 +20,6 @@ mod store {
     mod snapshot_damage;
     mod snapshots;
     mod sweep;
+    mod transactions;
     mod tree;
 }

@@ -144,6 +144,7 @@ fn store(error: &StoreError) -> Exit {
         StoreError::Journal(error) => journal(error),
         StoreError::Backend(error) => backend(error),
         StoreError::Released
+        | StoreError::Sealed
         | StoreError::Contention { .. }
         | StoreError::Backlog { .. }
         | StoreError::Update(_) => Exit::Failed,

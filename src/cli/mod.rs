@@ -10,6 +10,7 @@ pub mod background;
 mod beacon;
 mod blob;
 mod check;
+mod commit;
 mod connections;
 mod content;
 mod cp;
@@ -109,6 +110,7 @@ enum Verb {
     Log(versions::Log),
     Send(send::Send),
     Receive(receive::Receive),
+    Commit(commit::Commit),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
     Import(import::Import),
@@ -175,6 +177,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Log(verb) => verb.run(out),
         Verb::Send(verb) => verb.run(out),
         Verb::Receive(verb) => verb.run(out),
+        Verb::Commit(verb) => verb.run(),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),

@@ -7,6 +7,7 @@
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -87,13 +88,21 @@ impl Crew {
         let others = self.busy.fetch_add(1, Ordering::AcqRel);
         let _busy = Counted(&self.busy);
         if others + 1 < self.readers {
-            return work(what);
+            return survive(|| work(what));
         }
         let owned = what.to_owned();
         let job: Job = Box::new(move || work(owned.borrow()));
         if let Err(job) = self.helpers.take(job) {
-            job();
+            survive(job);
         }
+    }
+}
+
+/// Does a job. The guard stops the panics of operations; one of an answer must not end the thread
+/// either. The kernel has its answer, as a reply that is dropped is an error.
+fn survive(job: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        tracing::error!("a bug: answering the kernel panicked");
     }
 }
 
@@ -127,7 +136,7 @@ impl Helpers {
         loop {
             if let Some(job) = state.queue.pop_front() {
                 drop(state);
-                job();
+                survive(job);
                 state = self.state.lock();
                 continue;
             }
@@ -185,6 +194,18 @@ mod tests {
         let mut rest: Vec<i32> = told.iter().collect();
         rest.sort_unstable();
         assert_eq!(rest, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_panic_ends_no_thread_and_keeps_nobody_waiting() {
+        let crew = Crew::new(1);
+        crew.run("a", |_| panic!("as a test"));
+        let (tell, told) = channel();
+        crew.run("b", move |_| tell.send(()).unwrap());
+        told.recv().unwrap();
+        crew.handed_over().finish();
+        // On a reading thread.
+        Crew::new(2).run("c", |_| panic!("as a test"));
     }
 
     #[test]

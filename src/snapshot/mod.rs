@@ -1,8 +1,10 @@
 //! The store as it was at one instant.
 //!
 //! [`take`] costs the same whatever the store holds; [`open`] gives a handle that shows it and refuses
-//! writes. How the store keeps what it replaces says `store::epochs`. A [`Sender`] and [`receive`](fn@receive)
-//! bring a snapshot, or what it has otherwise than an earlier one, into another store.
+//! writes. How the store keeps what it replaces says `store::epochs`. A [`Transaction`] is a private
+//! state over such an instant, and becomes part of the store in one write. A [`Sender`] and
+//! [`receive`](fn@receive) bring a snapshot, or what it has otherwise than an earlier one, into another
+//! store.
 
 mod diff;
 mod error;
@@ -13,6 +15,7 @@ mod restore;
 mod retention;
 mod send;
 pub mod stream;
+mod transaction;
 
 pub use crate::tree::diff::Difference;
 pub use diff::{Each, diff};
@@ -23,6 +26,7 @@ pub use receive::{ReceiveOptions, Received, receive, resume_position};
 pub use restore::{restore, roll_back};
 pub use retention::Retention;
 pub use send::Sender;
+pub use transaction::{Clash, Conflict, Transaction};
 
 use crate::store::{Store, StoreError};
 use crate::tree::Time;

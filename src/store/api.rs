@@ -283,9 +283,10 @@ impl Store {
         let mut from = after.map(super::record::address);
         let mut docs = Vec::new();
         loop {
-            let page = match self.at {
-                None => self.inner.docs.page_after(from.as_deref(), limit)?,
-                Some(epoch) => self.page_at(epoch, from.as_deref(), limit)?,
+            let page = match (&self.fork, self.at) {
+                (Some(fork), _) => self.fork_page(fork, from.as_deref(), limit)?,
+                (None, Some(epoch)) => self.page_at(epoch, from.as_deref(), limit)?,
+                (None, None) => self.inner.docs.page_after(from.as_deref(), limit)?,
             };
             docs.extend(page.docs);
             match page.next {

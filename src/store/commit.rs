@@ -76,6 +76,9 @@ impl Store {
 
     /// Commits, or gives false if a document that was read has another version now.
     fn commit(&self, origin: u64, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        if let Some(fork) = &self.fork {
+            return self.commit_to_fork(fork, tx);
+        }
         let inner = &self.inner;
         let weight = tx
             .drafts
@@ -163,7 +166,7 @@ impl Store {
     /// Whether every document that was read still has the version read.
     fn unchanged(&self, tx: &Tx<'_>) -> Result<bool, StoreError> {
         for (key, draft) in &tx.drafts {
-            let (seq, doc) = self.inner.docs.version(key)?;
+            let (seq, doc) = self.version(key)?;
             // A removal is forgotten once it has been folded.
             if seq != draft.seq && !(draft.absent && doc.is_none()) {
                 return Ok(false);
@@ -180,7 +183,8 @@ impl Store {
     pub fn sync(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
         self.check_open()?;
-        if inner.read_only {
+        // A private state is nobody's before it is committed.
+        if inner.read_only || self.fork.is_some() {
             return Ok(());
         }
         match &inner.journal {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::docs::{Epochs, Page, Slots};
 use super::record::{self, Doc};
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, fork};
 use crate::backend::{Batch, Precondition};
 use crate::tree::snapshots::{self, Listed};
 use crate::tree::{Entry, Op, Time, TreeError, snapshots_key};
@@ -47,7 +47,9 @@ impl Store {
         let doc = self.inner.docs.get(&key)?;
         let listed = snapshots::list(doc.as_deref().map(|doc| &doc.entry), self.pager());
         let listed = listed.map_err(|e| StoreError::tree(&key, e))?;
-        Ok(listed.into_iter().filter(|s| s.taken.is_some()).collect())
+        let shown = |(name, _): &(String, _)| !name.starts_with(fork::PREFIX);
+        let shown = |s: &Listed| s.taken.as_ref().is_some_and(shown);
+        Ok(listed.into_iter().filter(shown).collect())
     }
 
     /// Takes a snapshot, in a time that does not depend on the size of the store.
@@ -104,9 +106,7 @@ impl Store {
         self.transact(|tx| {
             let found = tx.snapshot_named(name)?;
             let epoch = found.map(|snapshot| snapshot.epoch);
-            let epoch = epoch.ok_or_else(|| no_snapshot(name))?;
-            tx.on_commit_epochs(move |epochs| epochs.taken.retain(|other| *other != epoch));
-            tx.put(snapshots::place(epoch), snapshots::dropped(), None)
+            tx.drop_epoch(epoch.ok_or_else(|| no_snapshot(name))?)
         })
     }
 
@@ -126,6 +126,7 @@ impl Store {
     pub fn at(&self, epoch: u64) -> Self {
         Self {
             at: Some(epoch),
+            fork: None,
             ..self.clone()
         }
     }
@@ -433,6 +434,11 @@ impl Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
+    pub(super) fn drop_epoch(&mut self, epoch: u64) -> Result<(), StoreError> {
+        self.on_commit_epochs(move |epochs| epochs.taken.retain(|other| *other != epoch));
+        self.put(snapshots::place(epoch), snapshots::dropped(), None)
+    }
+
     fn on_commit_epochs(&mut self, change: impl FnOnce(&mut Epochs) + 'a) {
         let docs = &self.store.inner.docs;
         self.on_commit(move || {

@@ -72,6 +72,9 @@ pub enum StoreError {
     /// The store has been released.
     #[error("the store has been released")]
     Released,
+    /// A private state that is being committed, or has been.
+    #[error("the transaction is being committed, or has ended")]
+    Sealed,
     /// There is a snapshot of this name.
     #[error("there is a snapshot {name} already")]
     SnapshotExists {

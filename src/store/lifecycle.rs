@@ -92,9 +92,10 @@ impl Drop for Life {
     fn drop(&mut self) {
         let store = Store {
             inner: Arc::clone(&self.0),
-            life: None,
+            _life: None,
             synced: false,
             at: None,
+            fork: None,
         };
         store.stop_folding();
         // Without a journal, what is not in records would be lost with this handle.
@@ -392,16 +393,18 @@ impl Store {
             folder: Mutex::new(None),
         });
         let store = Self {
-            life: Some(Arc::new(Life(Arc::clone(&inner)))),
+            _life: Some(Arc::new(Life(Arc::clone(&inner)))),
             inner,
             synced: true,
             at: None,
+            fork: None,
         };
         if !read_only {
             store.start_folding()?;
             if last > header.folded {
                 store.note_unfolded(1);
             }
+            store.drop_forks()?;
         }
         store.finish_incoming()?;
         Ok(store)
@@ -410,9 +413,10 @@ impl Store {
     fn start_folding(&self) -> Result<(), StoreError> {
         let own = Self {
             inner: Arc::clone(&self.inner),
-            life: None,
+            _life: None,
             synced: false,
             at: None,
+            fork: None,
         };
         let thread = std::thread::Builder::new()
             .name("kfs-fold".to_owned())

@@ -18,6 +18,7 @@ mod docs;
 mod epochs;
 mod error;
 mod fold;
+mod fork;
 mod header;
 mod incoming;
 mod lifecycle;
@@ -66,11 +67,13 @@ use crate::value::{Key, edn};
 pub struct Store {
     inner: Arc<Inner>,
     /// Ends the folding thread with the last handle; the thread's own handle has none.
-    life: Option<Arc<lifecycle::Life>>,
+    _life: Option<Arc<lifecycle::Life>>,
     /// Whether API writes wait for the disk.
     synced: bool,
     /// The snapshot that it shows; `None`: the present.
     at: Option<u64>,
+    /// The changes over the snapshot, of a private state.
+    fork: Option<Arc<fork::Fork>>,
 }
 
 #[derive(Debug)]
@@ -165,7 +168,7 @@ impl Store {
 
     /// Whether the store refuses writes.
     pub fn is_read_only(&self) -> bool {
-        self.inner.read_only || self.at.is_some()
+        self.inner.read_only || (self.at.is_some() && self.fork.is_none())
     }
 
     /// How new blobs are compressed.
@@ -181,8 +184,12 @@ impl Store {
     /// Moves with every write: while it has not moved since before something was read, that is
     /// still so.
     pub fn writes(&self) -> u64 {
-        // A snapshot does not change.
-        self.at.map_or_else(|| self.inner.docs.published(), |_| 0)
+        match (&self.fork, self.at) {
+            (Some(fork), _) => fork.published(),
+            // A snapshot does not change.
+            (None, Some(_)) => 0,
+            (None, None) => self.inner.docs.published(),
+        }
     }
 
     /// A stamp of the store's clock, later than every one before.
@@ -199,10 +206,8 @@ impl Store {
     #[must_use]
     pub fn unsynced(&self) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
-            life: self.life.clone(),
             synced: false,
-            at: self.at,
+            ..self.clone()
         }
     }
 
@@ -239,6 +244,9 @@ impl Store {
     /// The document under a key and the sequence number of its last change, as far as it is known.
     fn version(&self, key: &Key) -> Result<(u64, Option<Arc<Doc>>), StoreError> {
         self.check_open()?;
+        if let Some(fork) = &self.fork {
+            return self.fork_version(fork, key);
+        }
         match self.at {
             None => self.inner.docs.version(key),
             Some(epoch) => {

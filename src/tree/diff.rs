@@ -36,6 +36,7 @@ pub struct Diff<'a> {
     in_vector: Vec<bool>,
     /// One for each directory on the way; documents may nest deeper than a stack bears.
     open: Vec<Both>,
+    exact: bool,
 }
 
 impl<'a> Diff<'a> {
@@ -46,6 +47,17 @@ impl<'a> Diff<'a> {
             path: Vec::new(),
             in_vector: vec![false],
             open: vec![Both::under(key, old, new)],
+            exact: false,
+        }
+    }
+
+    /// Compares times and numbers, too, and tells of what came, went or became something else as a
+    /// whole.
+    #[must_use]
+    pub fn exactly(self) -> Self {
+        Self {
+            exact: true,
+            ..self
         }
     }
 
@@ -74,13 +86,21 @@ impl<'a> Diff<'a> {
     ) -> Result<Option<Difference>, TreeError> {
         let alike = match (&old, &new) {
             (Some(old), Some(new)) => {
-                same_attrs(old, new) && same_node(&old.node, &new.node, self.pager)?
+                let same_attrs = match self.exact {
+                    true => old.attrs() == new.attrs(),
+                    false => same_attrs(old, new),
+                };
+                same_attrs && same_node(&old.node, &new.node, self.pager)?
             }
             _ => false,
         };
         let mut path = self.path.clone();
         path.push(key.clone());
-        let children = |entry: &Option<Entry>| entry.as_ref().and_then(Entry::children).cloned();
+        let go_on = !self.exact || both_are_dirs_of_a_kind(old.as_ref(), new.as_ref());
+        let children = |entry: &Option<Entry>| {
+            let entry = entry.as_ref().filter(|_| go_on);
+            entry.and_then(Entry::children).cloned()
+        };
         let (below_old, below_new) = (children(&old), children(&new));
         let full = |map: &Option<Map>| map.as_ref().is_some_and(|map| !map.is_empty());
         // Of a directory that came or went what is in it is told.
@@ -112,6 +132,14 @@ impl Iterator for Diff<'_> {
         }
         step.transpose()
     }
+}
+
+/// Whether both are maps or both are vectors.
+pub fn both_are_dirs_of_a_kind(old: Option<&Entry>, new: Option<&Entry>) -> bool {
+    matches!(
+        (old.map(|e| &e.node), new.map(|e| &e.node)),
+        (Some(Node::Map(_)), Some(Node::Map(_))) | (Some(Node::Vector(_)), Some(Node::Vector(_)))
+    )
 }
 
 /// Whether what is beside the values is the same, but for times and numbers.

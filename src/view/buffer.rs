@@ -466,7 +466,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
         #[test]
         fn a_buffer_is_what_an_array_of_bytes_is(steps in prop::collection::vec(step(), 1..20)) {
             let store = Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();

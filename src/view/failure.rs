@@ -19,8 +19,8 @@ fn from_store(e: StoreError) -> ViewError {
             what: "the store".into(),
         },
         StoreError::Released => ViewError::ShuttingDown,
-        // It was dropped while somebody looked into it.
-        StoreError::NoSnapshot { .. } => ViewError::Stale { ino: ROOT },
+        // It ended while somebody looked into it.
+        StoreError::NoSnapshot { .. } | StoreError::Sealed => ViewError::Stale { ino: ROOT },
         StoreError::Damaged { key, source } => ViewError::Damaged {
             key,
             source: Box::new(source),

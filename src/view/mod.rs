@@ -120,9 +120,8 @@ impl View {
         let table = Arc::new(Table::new());
         let kernel: Arc<OnceLock<Box<dyn Invalidate>>> = Arc::default();
         let absent = Arc::default();
-        // A snapshot does not change.
-        let changes = store.epoch().is_none();
-        if changes {
+        // Nobody else changes a snapshot or a private state.
+        if store.epoch().is_none() {
             store.observe(Arc::new(watch::Watch::new(
                 origin,
                 Arc::clone(&table),
@@ -147,7 +146,7 @@ impl View {
             last_error: Mutex::default(),
             closed: AtomicBool::new(false),
         });
-        if changes {
+        if !view.options.read_only {
             timer::start(&view)?;
         }
         Ok(view)
@@ -177,6 +176,16 @@ impl View {
         if let Err(e) = self.store.sync() {
             tracing::error!(error = %e, "the store could not be synced at shutdown");
         }
+    }
+
+    /// Commits everything that programs have written; the error is that of the first file that could
+    /// not be.
+    fn commit_all(&self) -> Result<()> {
+        let mut done = Ok(());
+        for inode in self.dirty.all() {
+            done = done.and(self.commit(&inode));
+        }
+        done
     }
 
     /// The reason of the last operation that failed on a file's content.

@@ -54,6 +54,12 @@ impl Dirty {
         self.0.lock().drain().map(|(_, (inode, _))| inode).collect()
     }
 
+    /// The same, which stay as they are.
+    pub fn all(&self) -> Vec<Arc<Inode>> {
+        let dirty = self.0.lock();
+        dirty.values().map(|(inode, _)| Arc::clone(inode)).collect()
+    }
+
     /// Those whose time has come; they wait anew if they stay dirty.
     fn due(&self) -> Vec<Arc<Inode>> {
         let mut dirty = self.0.lock();

@@ -1,7 +1,7 @@
 //! The operations of the sequences: each kind is a few steps on what the store holds by then.
 
 use konserve_fs::gc;
-use konserve_fs::snapshot;
+use konserve_fs::snapshot::{self, Transaction};
 use konserve_fs::store::{Store, StoreError};
 use konserve_fs::tree::Node;
 use konserve_fs::value::{Key, Value};
@@ -52,6 +52,7 @@ pub const KINDS: &[Kind] = &[
     ("restore from a snapshot", restore),
     ("roll back", roll_back),
     ("a sync that fails", failing_sync),
+    ("transaction", transaction),
 ];
 
 /// Fills a new store.
@@ -656,6 +657,42 @@ fn roll_back(run: &mut Run<'_>, random: &mut Random) {
     run.step(format!("roll back to {name}"), durability, |s| {
         snapshot::roll_back(&store(s), &then).unwrap();
     });
+}
+
+/// Some changes in a private state, perhaps one beside it, and the end of one or the other kind.
+fn transaction(run: &mut Run<'_>, random: &mut Random) {
+    // Ending it leaves something to clear away, which is a record of its own for each.
+    if run.session().store.has_dropped() {
+        return;
+    }
+    let (durability, store) = handle(random);
+    let begun = run.step("begin a transaction", Later, |s| {
+        Transaction::begin(&store(s)).unwrap()
+    });
+    let path = |names: [&str; 2]| names.map(Key::text);
+    let small = Value::Int(random.below(1000) as i64);
+    let large = Value::Bytes(random.bytes(300_000));
+    let private = begun.store();
+    let _ = private.assoc_in(&path(["big", "k007"]), &small);
+    let _ = private.assoc_in(&path(["map", "new"]), &text("in a transaction"));
+    let _ = private.assoc_in(&path(["large", "bytes"]), &large);
+    let _ = private.dissoc_in(&[Key::text("text")]);
+    if random.below(3) > 0 {
+        let beside = path(["big", ["k008", "k007"][random.below(2)]]);
+        run.step("assoc_in beside it", Later, |s| {
+            let _ = s.store.unsynced().assoc_in(&beside, &text("beside"));
+        });
+    }
+    if random.below(4) == 0 {
+        run.step("give it up", Later, |_| begun.abort().unwrap());
+        return;
+    }
+    let conflicts = run.step("commit it", durability, |_| begun.commit().unwrap());
+    if !conflicts.is_empty() {
+        run.step("give it up after a conflict", Later, |_| {
+            begun.abort().unwrap();
+        });
+    }
 }
 
 /// The store says so, and does not say anything else before it is opened again.

@@ -203,6 +203,12 @@ impl Mount {
         self.sandbox.kfs([OsStr::new("gc"), self.store.as_os_str()])
     }
 
+    /// Checks all of the store.
+    pub fn fsck(&self) -> Output {
+        self.sandbox
+            .kfs([OsStr::new("fsck"), self.store.as_os_str()])
+    }
+
     /// The value at a path, which must be there.
     #[track_caller]
     pub fn get(&self, path: impl AsRef<OsStr>) -> Value {

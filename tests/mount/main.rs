@@ -44,6 +44,7 @@ mod send;
 mod snapshots;
 mod table;
 mod times;
+mod transactions;
 mod tree;
 mod trees;
 mod types;

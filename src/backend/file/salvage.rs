@@ -10,7 +10,7 @@ use super::{FILES_DIR, KIND, LOG_DIR, failed, mark};
 use crate::backend::log::from_log;
 use crate::backend::replace::{replace_dir, sync_dir};
 use crate::backend::{Access, BackendError, Flaw, Lock, Operation, Result, identity};
-use crate::journal::{self, JournalRecord, Recovery};
+use crate::journal::{self, Recovery};
 
 /// Makes anew what is damaged beside the blobs of the storage in `dir`: what is whole in the log goes
 /// into files, and a log that has damage is moved to `aside`. Gives what was wrong.
@@ -72,22 +72,20 @@ pub fn repair(dir: &Path, aside: &Path) -> Result<Vec<Flaw>> {
     }
     let records = journal::salvage(&log, &id, applied).map_err(in_log)?;
     let last = records.last().map_or(applied, |record| record.seq);
-    into_files(&disk, &records)?;
+    let mut writes = Vec::new();
+    for record in &records {
+        match record::decode(&record.payload) {
+            Some(more) => writes.extend(more),
+            None => lose(&log, format!("record {} has no valid content", record.seq)),
+        }
+    }
+    disk.write(writes.iter().map(|write| match write {
+        Write::Put { address, bytes } => (*address, Some(*bytes)),
+        Write::Delete { address } => (*address, None),
+    }))?;
     mark::write(&root, last)?;
     move_aside(&root, aside).map_err(io)?;
     Ok(lost)
-}
-
-fn into_files(disk: &Disk, records: &[JournalRecord]) -> Result<()> {
-    for record in records {
-        // A record that says nothing has lost what it said.
-        let writes = record::decode(&record.payload).unwrap_or_default();
-        disk.write(writes.iter().map(|write| match write {
-            Write::Put { address, bytes } => (*address, Some(*bytes)),
-            Write::Delete { address } => (*address, None),
-        }))?;
-    }
-    Ok(())
 }
 
 /// An empty log comes into the place of the damaged one.

@@ -99,7 +99,7 @@ impl MountOptions {
             "fsname" => self.fsname = Some(text(name, value)?),
             "subtype" => self.subtype = text(name, value)?,
             "cache" => self.cache = Some(bytes(name, value)?),
-            "sweep" => self.sweep = Some(age(value)?),
+            "sweep" => self.sweep = Some(sweep(name, value)?),
             "threads" => self.threads = threads(name, value)?,
             "timeout" => self.timeout = seconds(name, value)?,
             _ => return Err(unwanted_value(name, value)),
@@ -208,6 +208,15 @@ fn seconds(name: &str, value: &str) -> Result<Duration, OptionError> {
     }
 }
 
+/// Nothing at all would leave nothing in the store.
+fn sweep(name: &str, value: &str) -> Result<Duration, OptionError> {
+    let age = age(value)?;
+    if age.is_zero() {
+        return Err(bad_value(name, value, "an age of a second or more"));
+    }
+    Ok(age)
+}
+
 /// A time, as `sweep=` takes it.
 ///
 /// # Errors
@@ -281,6 +290,14 @@ mod tests {
 
     #[test]
     fn sizes_take_suffixes() {
+        let sweep = |list| MountOptions::parse(list).map(|options| options.sweep);
+        assert_eq!(
+            sweep("sweep=2w").unwrap(),
+            Some(Duration::from_secs(14 * 24 * 3600))
+        );
+        for bad in ["sweep=0s", "sweep=5", "sweep=-1d", "sweep=", "sweep=d"] {
+            assert!(sweep(bad).is_err(), "{bad}");
+        }
         let cache = |list| MountOptions::parse(list).unwrap().cache;
         assert_eq!(cache("cache=4096"), Some(4096));
         assert_eq!(cache("cache=64M"), Some(64 << 20));

@@ -144,8 +144,18 @@ mod tests {
         "[aä€😀]{1,40}"
     }
 
+    #[test]
+    fn a_write_of_nothing_makes_no_text_of_bytes_or_bytes_of_text() {
+        let store = store();
+        for at in 0..4 {
+            let mut buffer = Buffer::new(convert::from_bytes("€".as_bytes()), false);
+            buffer.write(at, b"", store.pager()).unwrap();
+            assert!(buffer.stays_utf8(store.pager()).unwrap(), "at {at}");
+        }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
         /// Writes may cut characters in two and complete what others cut.
         #[test]
         fn text_stays_text_exactly_if_all_of_it_is(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::roots::Branch;
-use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS};
+use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS, TRANSACTIONS, TX};
 use crate::snapshot::{self, SnapshotError};
 use crate::store::StoreError;
 use crate::view::types::{Attr, DirItem, FileKind, Ino, Lasting, ROOT, Time};
@@ -18,6 +18,12 @@ impl Namespace {
         match (dir, name) {
             (ROOT, NAME) => Ok(self.control_attr(KFS)),
             (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
+            (KFS, TX) => Ok(self.control_attr(TRANSACTIONS)),
+            (TRANSACTIONS, name) => {
+                let branch = self.transaction(name)?;
+                let attr = branch.view.getattr(ROOT, None)?;
+                Ok(self.shown(&branch, attr, true))
+            }
             (SNAPSHOTS, name) => {
                 let branch = self.branch(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
@@ -92,7 +98,7 @@ impl Namespace {
         listed.last().map(|snapshot| snapshot.time)
     }
 
-    /// Lists a control directory. A snapshot's place is its epoch, so that a listing goes on where it
+    /// Lists a control directory. The place of a snapshot or transaction is its epoch, so that a listing goes on where it
     /// was whatever comes and goes.
     pub(super) fn list_control(
         &self,
@@ -109,21 +115,34 @@ impl Namespace {
             }
         }
         if dir == KFS {
-            if offset <= DOTS {
-                let attr = self.control_attr(SNAPSHOTS);
-                emit(&item(SNAPSHOTS, DOTS + 1, SNAPSHOT, plus.then_some(&attr)));
+            for (at, (ino, name)) in (DOTS + 1..).zip([(SNAPSHOTS, SNAPSHOT), (TRANSACTIONS, TX)]) {
+                let attr = self.control_attr(ino);
+                if at > offset && emit(&item(ino, at, name, plus.then_some(&attr))) {
+                    break;
+                }
             }
             return Ok(());
         }
-        let listed = snapshot::list(self.live.store()).map_err(|e| failed("snapshot", e))?;
-        for found in listed {
-            let at = found.epoch.saturating_add(DOTS);
+        let listed: Vec<(u64, String)> = match dir {
+            TRANSACTIONS => self.transactions.list(),
+            _ => {
+                let listed =
+                    snapshot::list(self.live.store()).map_err(|e| failed("snapshot", e))?;
+                listed.into_iter().map(|s| (s.epoch, s.name)).collect()
+            }
+        };
+        for (epoch, name) in listed {
+            let at = epoch.saturating_add(DOTS);
             if at <= offset {
                 continue;
             }
-            let name = found.name.as_bytes();
-            let branch = match self.branch(name) {
-                // It was dropped meanwhile.
+            let name = name.as_bytes();
+            let branch = match dir {
+                TRANSACTIONS => self.transaction(name),
+                _ => self.branch(name),
+            };
+            let branch = match branch {
+                // It ended meanwhile.
                 Err(ViewError::NotFound { .. }) => continue,
                 branch => branch?,
             };
@@ -151,7 +170,7 @@ fn item<'a>(ino: Ino, offset: u64, name: &'a [u8], attr: Option<&'a Attr>) -> Di
 }
 
 /// Names in control directories come and go without the kernel being told.
-fn not_found(parent: Ino, name: &[u8]) -> ViewError {
+pub(super) fn not_found(parent: Ino, name: &[u8]) -> ViewError {
     ViewError::NotFound {
         parent,
         name: name.into(),
@@ -159,7 +178,7 @@ fn not_found(parent: Ino, name: &[u8]) -> ViewError {
     }
 }
 
-fn failed(name: &str, error: SnapshotError) -> ViewError {
+pub(super) fn failed(name: &str, error: SnapshotError) -> ViewError {
     match error {
         SnapshotError::BadName { why, .. } => ViewError::invalid("a snapshot's name", why),
         SnapshotError::Store(StoreError::SnapshotExists { .. }) => {

@@ -9,11 +9,16 @@
 //! .kfs/                  mode 0700, the owner's who mounted
 //!   snapshot/            mkdir takes a snapshot, rmdir drops it
 //!     NAME/              the root directory as it was, for reading only
+//!   tx/                  mkdir begins a transaction, rmdir gives it up
+//!     NAME/              a private copy of the root directory
+//!   commit               a transaction that is moved to this name becomes part of the store
 //! ```
 
 mod dirs;
 mod operations;
+mod place;
 mod roots;
+mod transactions;
 
 use std::sync::Arc;
 
@@ -27,6 +32,8 @@ const BESIDE: Ino = 1 << 63;
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
 const SNAPSHOTS: Ino = BESIDE | 2;
+/// `.kfs/tx`.
+const TRANSACTIONS: Ino = BESIDE | 3;
 /// What is below belongs to control files and directories.
 const FIRST: Ino = 16;
 
@@ -34,12 +41,17 @@ const FIRST: Ino = 16;
 const NAME: &[u8] = b".kfs";
 /// The name of the directory of snapshots in it.
 const SNAPSHOT: &[u8] = b"snapshot";
+/// The name of the directory of transactions in it.
+const TX: &[u8] = b"tx";
+/// The name in it by which a transaction is committed.
+const COMMIT: &[u8] = b"commit";
 
 /// A live view with the control directory.
 #[derive(Debug)]
 pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
+    transactions: transactions::Transactions,
 }
 
 /// Where an inode is.
@@ -57,6 +69,7 @@ impl Namespace {
         Self {
             live,
             roots: Roots::default(),
+            transactions: transactions::Transactions::default(),
         }
     }
 
@@ -68,20 +81,8 @@ impl Namespace {
             return Ok(At::Control(ino));
         }
         match self.roots.get(ino) {
-            Some((branch, local)) => Ok(At::Branch(branch, local)),
-            None => Err(ViewError::Stale { ino }),
-        }
-    }
-
-    /// The live view, for an operation that changes this inode.
-    fn to_change(&self, ino: Ino) -> Result<&View> {
-        match self.at(ino)? {
-            At::Live => Ok(&self.live),
-            At::Control(_) => Err(ViewError::NotPermitted {
-                what: ".kfs".into(),
-                why: "what is in it cannot be changed like this".into(),
-            }),
-            At::Branch(..) => Err(read_only()),
+            Some((branch, local)) if !branch.has_ended() => Ok(At::Branch(branch, local)),
+            _ => Err(ViewError::Stale { ino }),
         }
     }
 
@@ -89,7 +90,7 @@ impl Namespace {
     /// reference of the kernel if the view has counted one.
     fn shown(&self, branch: &Arc<Branch>, attr: Attr, counted: bool) -> Attr {
         let lasting = match attr.ino {
-            // It may be dropped, and another taken under its name.
+            // It may end, and another taken under its name.
             ROOT => super::Lasting::Momentary,
             _ => attr.lasting,
         };

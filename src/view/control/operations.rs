@@ -1,7 +1,7 @@
 //! The operations, each handed to the view that it is of.
 
 use super::roots::{Handle, Roots};
-use super::{At, NAME, Namespace, SNAPSHOTS};
+use super::{At, COMMIT, KFS, NAME, Namespace, SNAPSHOTS, TRANSACTIONS};
 use crate::view::types::{Attr, Caller, DirItem, Ino, Opened, ROOT, SetAttr, StatFs};
 use crate::view::{Result, ViewError};
 
@@ -40,7 +40,11 @@ impl Namespace {
             At::Live => self.live.getattr(ino, fh),
             At::Control(dir) => Ok(self.control_attr(dir)),
             At::Branch(branch, local) => {
-                let attr = branch.view.getattr(local, None)?;
+                let fh = match fh.map(|fh| self.roots.handle(fh)).transpose()? {
+                    Some(Handle::Branch(_, fh)) => Some(fh),
+                    _ => None,
+                };
+                let attr = branch.view.getattr(local, fh)?;
                 Ok(self.shown(&branch, attr, false))
             }
         }
@@ -51,7 +55,14 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
-        self.to_change(ino)?.setattr(caller, ino, set)
+        let place = self.to_change(ino)?;
+        let fh = match set.fh {
+            Some(fh) => Some(self.to_write(fh)?.number),
+            None => None,
+        };
+        let set = SetAttr { fh, ..set.clone() };
+        let attr = place.view().setattr(caller, place.number, &set)?;
+        Ok(place.show(attr, false))
     }
 
     /// See [`View::readlink`](crate::view::View::readlink).
@@ -79,11 +90,13 @@ impl Namespace {
         umask: u32,
         rdev: u32,
     ) -> Result<Attr> {
-        let view = self.to_change(parent)?;
-        view.mknod(caller, parent, name, mode, umask, rdev)
+        let place = self.to_change(parent)?;
+        let view = place.view();
+        let attr = view.mknod(caller, place.number, name, mode, umask, rdev)?;
+        Ok(place.show(attr, true))
     }
 
-    /// Makes a directory; in `.kfs/snapshot`, takes a snapshot.
+    /// Makes a directory; in `.kfs/snapshot`, takes a snapshot; in `.kfs/tx`, begins a transaction.
     ///
     /// # Errors
     /// As [`View::mkdir`](crate::view::View::mkdir); [`ViewError::ReadOnly`] in a snapshot.
@@ -98,8 +111,13 @@ impl Namespace {
         if parent == SNAPSHOTS {
             return self.take(name);
         }
-        let view = self.to_change(parent)?;
-        view.mkdir(caller, parent, name, mode, umask)
+        if parent == TRANSACTIONS {
+            return self.begin(name);
+        }
+        let place = self.to_change(parent)?;
+        let view = place.view();
+        let attr = view.mkdir(caller, place.number, name, mode, umask)?;
+        Ok(place.show(attr, true))
     }
 
     /// See [`View::unlink`](crate::view::View::unlink).
@@ -107,10 +125,12 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn unlink(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
-        self.to_change(parent)?.unlink(caller, parent, name)
+        let place = self.to_change(parent)?;
+        place.view().unlink(caller, place.number, name)
     }
 
-    /// Removes a directory; in `.kfs/snapshot`, drops a snapshot with all that is in it.
+    /// Removes a directory; in `.kfs/snapshot`, drops a snapshot with all that is in it; in `.kfs/tx`,
+    /// gives up a transaction.
     ///
     /// # Errors
     /// As [`View::rmdir`](crate::view::View::rmdir); [`ViewError::ReadOnly`] in a snapshot.
@@ -118,13 +138,14 @@ impl Namespace {
         if parent == SNAPSHOTS {
             return self.drop_snapshot(name);
         }
-        if parent == ROOT && name == NAME {
-            return Err(ViewError::NotPermitted {
-                what: ".kfs".into(),
-                why: "it belongs to the mount".into(),
-            });
+        if parent == TRANSACTIONS {
+            return self.give_up(name);
         }
-        self.to_change(parent)?.rmdir(caller, parent, name)
+        if parent == ROOT && name == NAME {
+            return Err(of_the_mount());
+        }
+        let place = self.to_change(parent)?;
+        place.view().rmdir(caller, place.number, name)
     }
 
     /// See [`View::symlink`](crate::view::View::symlink).
@@ -138,11 +159,12 @@ impl Namespace {
         name: &[u8],
         target: &[u8],
     ) -> Result<Attr> {
-        let view = self.to_change(parent)?;
-        view.symlink(caller, parent, name, target)
+        let place = self.to_change(parent)?;
+        let attr = place.view().symlink(caller, place.number, name, target)?;
+        Ok(place.show(attr, true))
     }
 
-    /// See [`View::rename`](crate::view::View::rename).
+    /// Renames; a transaction to `.kfs/commit` commits it.
     ///
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
@@ -155,15 +177,17 @@ impl Namespace {
         new_name: &[u8],
         flags: u32,
     ) -> Result<()> {
-        self.to_change(new_parent)?;
-        if parent == ROOT && name == NAME {
-            return Err(ViewError::NotPermitted {
-                what: ".kfs".into(),
-                why: "it belongs to the mount".into(),
-            });
+        if (parent, new_parent, new_name) == (TRANSACTIONS, KFS, COMMIT) {
+            return self.commit(name);
         }
-        let view = self.to_change(parent)?;
-        view.rename(caller, parent, name, new_parent, new_name, flags)
+        let to = self.to_change(new_parent)?;
+        if parent == ROOT && name == NAME {
+            return Err(of_the_mount());
+        }
+        let from = self.to_change(parent)?;
+        from.with(&to)?;
+        let view = from.view();
+        view.rename(caller, from.number, name, to.number, new_name, flags)
     }
 
     /// See [`View::link`](crate::view::View::link).
@@ -171,8 +195,11 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn link(&self, caller: &Caller, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr> {
-        self.to_change(parent)?;
-        self.to_change(ino)?.link(caller, ino, parent, name)
+        let to = self.to_change(parent)?;
+        let from = self.to_change(ino)?;
+        from.with(&to)?;
+        let attr = from.view().link(caller, from.number, to.number, name)?;
+        Ok(from.show(attr, true))
     }
 
     /// See [`View::open`](crate::view::View::open).
@@ -204,8 +231,10 @@ impl Namespace {
         umask: u32,
         flags: i32,
     ) -> Result<(Attr, Opened)> {
-        let view = self.to_change(parent)?;
-        view.create(caller, parent, name, mode, umask, flags)
+        let place = self.to_change(parent)?;
+        let view = place.view();
+        let (attr, opened) = view.create(caller, place.number, name, mode, umask, flags)?;
+        Ok((place.show(attr, true), place.opened(opened)))
     }
 
     /// See [`View::read`](crate::view::View::read).
@@ -232,7 +261,9 @@ impl Namespace {
         data: &[u8],
         kill_priv: bool,
     ) -> Result<u32> {
-        self.live.write(caller, fh, offset, data, kill_priv)
+        let place = self.to_write(fh)?;
+        let view = place.view();
+        view.write(caller, place.number, offset, data, kill_priv)
     }
 
     /// See [`View::flush`](crate::view::View::flush).
@@ -375,8 +406,9 @@ impl Namespace {
         flags: i32,
         position: u32,
     ) -> Result<()> {
-        let view = self.to_change(ino)?;
-        view.setxattr(caller, ino, name, value, flags, position)
+        let place = self.to_change(ino)?;
+        let view = place.view();
+        view.setxattr(caller, place.number, name, value, flags, position)
     }
 
     /// See [`View::getxattr`](crate::view::View::getxattr).
@@ -390,6 +422,13 @@ impl Namespace {
                 ino,
                 name: name.into(),
             }),
+            At::Branch(branch, ROOT) if name == b"user.kfs.error" && !branch.is_snapshot() => {
+                let missing = || ViewError::NoAttribute {
+                    ino,
+                    name: name.into(),
+                };
+                self.conflicts(&branch).ok_or_else(missing)
+            }
             At::Branch(branch, local) => branch.view.getxattr(caller, local, name),
         }
     }
@@ -411,7 +450,8 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn removexattr(&self, caller: &Caller, ino: Ino, name: &[u8]) -> Result<()> {
-        self.to_change(ino)?.removexattr(caller, ino, name)
+        let place = self.to_change(ino)?;
+        place.view().removexattr(caller, place.number, name)
     }
 
     /// See [`View::fallocate`](crate::view::View::fallocate).
@@ -426,7 +466,9 @@ impl Namespace {
         len: u64,
         mode: i32,
     ) -> Result<()> {
-        self.live.fallocate(caller, fh, offset, len, mode)
+        let place = self.to_write(fh)?;
+        let view = place.view();
+        view.fallocate(caller, place.number, offset, len, mode)
     }
 
     /// See [`View::lseek`](crate::view::View::lseek).
@@ -454,15 +496,20 @@ impl Namespace {
         off_out: u64,
         len: u64,
     ) -> Result<u64> {
-        match self.roots.handle(fh_in)? {
-            Handle::Live => {
-                let live = &self.live;
-                live.copy_file_range(caller, fh_in, off_in, fh_out, off_out, len)
-            }
-            Handle::Control(_) | Handle::Branch(..) => Err(ViewError::CrossDevice {
-                from: "a snapshot".into(),
-                to: "the present".into(),
-            }),
-        }
+        let to = self.to_write(fh_out)?;
+        let from = self.to_write(fh_in).map_err(|_| ViewError::CrossDevice {
+            from: "a snapshot".into(),
+            to: "the present".into(),
+        })?;
+        from.with(&to)?;
+        let view = to.view();
+        view.copy_file_range(caller, from.number, off_in, to.number, off_out, len)
+    }
+}
+
+fn of_the_mount() -> ViewError {
+    ViewError::NotPermitted {
+        what: ".kfs".into(),
+        why: "it belongs to the mount".into(),
     }
 }

@@ -1,8 +1,9 @@
-//! The views of snapshots that are in use, and the numbers by which the kernel knows their inodes.
+//! The views of snapshots that are in use and of transactions, and the numbers by which the kernel
+//! knows their inodes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,12 +16,14 @@ const TAG: u32 = 48;
 /// The handles of control directories.
 const CONTROL: u64 = 0xFFFF;
 
-/// The view of a snapshot.
+/// The view of a snapshot or a transaction.
 #[derive(Debug)]
 pub struct Branch {
     pub view: Arc<View>,
     epoch: u64,
     tag: u64,
+    /// A transaction: it is there until it ends, and not any more then.
+    ends: Option<AtomicBool>,
     /// Inodes that the kernel knows, and open handles.
     used: AtomicU64,
 }
@@ -52,6 +55,29 @@ pub enum Handle {
     Branch(Arc<Branch>, u64),
 }
 
+impl State {
+    fn add(
+        &mut self,
+        view: Arc<View>,
+        epoch: u64,
+        ends: Option<AtomicBool>,
+    ) -> Result<Arc<Branch>> {
+        self.branches
+            .retain(|_, b| b.ends.is_none() || b.is_needed());
+        let tag = (1..CONTROL).find(|tag| !self.branches.contains_key(tag));
+        let tag = tag.ok_or(ViewError::TooManyOpen { open: CONTROL })?;
+        let branch = Arc::new(Branch {
+            view,
+            epoch,
+            tag,
+            ends,
+            used: AtomicU64::new(0),
+        });
+        self.branches.insert(tag, Arc::clone(&branch));
+        Ok(branch)
+    }
+}
+
 /// The number of an inode of a snapshot: 63 bits of a hash of both.
 fn number(epoch: u64, local: Ino) -> Ino {
     let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&local.to_le_bytes(), epoch);
@@ -81,17 +107,24 @@ impl Roots {
         }
         state
             .branches
-            .retain(|_, b| b.used.load(Ordering::Acquire) > 0 || is_taken(b.epoch));
-        let tag = (1..CONTROL).find(|tag| !state.branches.contains_key(tag));
-        let tag = tag.ok_or(ViewError::TooManyOpen { open: CONTROL })?;
-        let branch = Arc::new(Branch {
-            view: make()?,
-            epoch,
-            tag,
-            used: AtomicU64::new(0),
-        });
-        state.branches.insert(tag, Arc::clone(&branch));
-        Ok(branch)
+            .retain(|_, b| b.is_needed() || (b.ends.is_none() && is_taken(b.epoch)));
+        state.add(make()?, epoch, None)
+    }
+
+    /// The view of a transaction, until it [ends](Roots::end).
+    pub fn begin(&self, view: Arc<View>, epoch: u64) -> Result<Arc<Branch>> {
+        self.0.lock().add(view, epoch, Some(AtomicBool::new(false)))
+    }
+
+    /// A transaction has ended; gives the inodes of it that the kernel knows.
+    pub fn end(&self, branch: &Branch) -> Vec<Ino> {
+        if let Some(ended) = &branch.ends {
+            ended.store(true, Ordering::Release);
+        }
+        let state = self.0.lock();
+        let known = state.inodes.iter();
+        let of_it = known.filter(|(_, known)| known.branch.epoch == branch.epoch);
+        of_it.map(|(ino, _)| *ino).collect()
     }
 
     /// The number of a snapshot's inode, with so many more references of the kernel.
@@ -166,6 +199,22 @@ impl Roots {
 }
 
 impl Branch {
+    /// Whether it is for reading only.
+    pub fn is_snapshot(&self) -> bool {
+        self.ends.is_none()
+    }
+
+    /// Whether it was a transaction that has ended.
+    pub fn has_ended(&self) -> bool {
+        let ended = self.ends.as_ref();
+        ended.is_some_and(|ended| ended.load(Ordering::Acquire))
+    }
+
+    fn is_needed(&self) -> bool {
+        let running = self.ends.is_some() && !self.has_ended();
+        running || self.used.load(Ordering::Acquire) > 0
+    }
+
     /// The handle by which the kernel knows one that was opened.
     pub fn opened(&self, local: u64) -> u64 {
         self.used.fetch_add(1, Ordering::AcqRel);
