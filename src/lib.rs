@@ -26,6 +26,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`meter`] | counting and timing, for whoever watches; nobody else |
 //! | [`value`] | values, keys, paths; EDN, JSON and CBOR; nobody else |
 //! | [`codec`] | the bytes of one blob: header, compression, checksum |
 //! | [`journal`] | records in order on disk, and which of them are durable; not what they say |
@@ -90,6 +91,7 @@ pub mod codec;
 pub mod fuse;
 pub mod gc;
 pub mod journal;
+pub mod meter;
 pub mod snapshot;
 pub mod store;
 mod sys;

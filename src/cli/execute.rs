@@ -5,6 +5,7 @@ use super::holder::Holder;
 use super::request::{Request, Response, Status};
 use super::{
     blob, cp, files, gc, get, info, ls, mv, put, rm, send_request, snapshot_request, sweep, update,
+    watch,
 };
 use crate::gc::GcError;
 use crate::store::{Store, StoreError};
@@ -50,6 +51,7 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
         Request::Exchange { a, b } => mv::exchange(store, a, b),
         Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
         Request::Check { id, rate } => holder.checks().go_on(store, *id, *rate),
+        Request::Watch { .. } | Request::Stats => Err(watch::without_mount(store)),
         Request::Reclaim => gc::reclaim(store),
         Request::Sweep {
             before,

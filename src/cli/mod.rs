@@ -66,6 +66,7 @@ mod umount;
 mod update;
 mod version;
 mod versions;
+mod watch;
 mod wire;
 
 use std::ffi::OsString;
@@ -110,6 +111,7 @@ enum Verb {
     Log(versions::Log),
     Send(send::Send),
     Receive(receive::Receive),
+    Watch(watch::Watch),
     Commit(commit::Commit),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
@@ -177,6 +179,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Log(verb) => verb.run(out),
         Verb::Send(verb) => verb.run(out),
         Verb::Receive(verb) => verb.run(out),
+        Verb::Watch(verb) => verb.run(out),
         Verb::Commit(verb) => verb.run(),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),

@@ -139,6 +139,15 @@ pub enum Request {
         /// Change nothing.
         dry_run: bool,
     },
+    /// What changed since, of a mounted store. → [`Response::Events`]
+    Watch {
+        /// After which record of the journal; `None`: from now on.
+        after: Option<u64>,
+        /// Wait so many milliseconds for something, at most 5 s.
+        wait: u64,
+    },
+    /// How a mounted store is doing. → [`Response::Stats`]
+    Stats,
     /// Something with snapshots.
     Snapshot(SnapshotRequest),
     /// A part of the stream of a snapshot. → [`Response::Value`], empty at its end
@@ -175,6 +184,8 @@ impl Request {
                 | Self::Check { .. }
                 | Self::Reclaim
                 | Self::Send { .. }
+                | Self::Watch { .. }
+                | Self::Stats
                 | Self::Sweep { dry_run: true, .. }
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
@@ -250,6 +261,17 @@ pub enum Response {
     },
     /// About snapshots.
     Snapshot(SnapshotResponse),
+    /// What changed.
+    Events {
+        /// Lines of JSON.
+        lines: String,
+        /// The record that they go up to.
+        seq: u64,
+        /// Whether the mount has ended.
+        closed: bool,
+    },
+    /// How a mounted store is doing: JSON.
+    Stats(String),
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
     /// Pages were freed.

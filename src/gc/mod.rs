@@ -52,7 +52,7 @@ pub use pace::Pace;
 pub use sweep::{KEEP, Sweep, Swept, sweep, sweep_part};
 
 use crate::store::{Round, Store, StoreError};
-use crate::tree::{Entry, PageAddr, PageSet, Reading, TreeError, Visitor, Walk, live};
+use crate::tree::{Entry, PageAddr, PageSet, Reading, Time, TreeError, Visitor, Walk, live};
 use crate::value::{Key, KeyPath};
 
 /// Records read at once.
@@ -211,6 +211,13 @@ pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
     if freed > 0 {
         round.tidy()?;
     }
+    let meters = store.meters();
+    meters.rounds.add(1);
+    meters.freed.add(freed);
+    meters.live_pages.set(live);
+    meters.live_bytes.set(bytes);
+    let ended = u64::try_from(Time::now().secs).unwrap_or(0);
+    meters.last_round.set(ended);
     Ok(Reclaimed {
         freed,
         live,

@@ -355,6 +355,12 @@ impl Journal {
         self.writer.lock().last
     }
 
+    /// How many times files were synced.
+    #[must_use]
+    pub fn sync_rounds(&self) -> u64 {
+        self.syncing.lock().rounds
+    }
+
     /// The last record known to survive a power loss.
     #[must_use]
     pub fn synced(&self) -> u64 {

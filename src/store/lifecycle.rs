@@ -12,11 +12,13 @@ use uuid::Uuid;
 use super::commit::{misses_page, read_payload};
 use super::docs::{Docs, Slot};
 use super::header::{FORMAT, HEADER, Header};
+use super::meters::Meters;
 use super::pages::PageWrites;
 use super::record::Doc;
 use super::{
     CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, storage,
 };
+use crate::backend::metered::{Calls, Metered};
 use crate::backend::{Access, Backend, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
 use crate::journal::{JournalRecord, Recovery};
@@ -334,6 +336,8 @@ impl Store {
         let read_only = options.read_only;
         let cache = options.cache.unwrap_or(CACHE);
         let codec = Codec::new(header.id, header.compressor);
+        let calls = Arc::new(Calls::default());
+        let backend = Arc::new(Metered::new(backend, Arc::clone(&calls)));
         let pager = Arc::new(Pager::new(backend, codec, header.pages, cache - cache / 4));
         let journal = location.directory().map(|dir| dir.join(JOURNAL));
         let mut recovery = journal
@@ -387,6 +391,7 @@ impl Store {
             fold_turn: Mutex::new(()),
             round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
+            meters: Meters::new(calls, header.folded),
             links: AtomicBool::new(links),
             released: AtomicBool::new(false),
             guard: Mutex::new(guard),

@@ -39,7 +39,7 @@ pub use op::{
     snapshots_key, write_ops,
 };
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
-pub use pager::{PATIENCE, Pager, hex, page_key};
+pub use pager::{CacheUse, PATIENCE, Pager, hex, page_key};
 pub use patch::{Patch, same as same_content};
 pub use presence::Presence;
 pub use time::Time;

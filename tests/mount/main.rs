@@ -51,3 +51,4 @@ mod types;
 mod typing;
 mod users;
 mod visibility;
+mod watching;
