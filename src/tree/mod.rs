@@ -13,9 +13,11 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+mod fresh;
 pub mod links;
 pub mod live;
 mod map;
+mod merge;
 mod op;
 mod page;
 mod pager;
@@ -30,6 +32,7 @@ pub use cut::{Cut, is_silence};
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
 pub use fold::{Folded, Folder};
+pub use fresh::Fresh;
 pub use map::Map;
 pub use op::{
     Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared,

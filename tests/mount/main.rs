@@ -41,6 +41,7 @@ mod raw;
 mod reading;
 mod scrub;
 mod semantics;
+mod send;
 mod snapshots;
 mod table;
 mod times;
