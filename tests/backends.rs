@@ -48,7 +48,7 @@ macro_rules! suite {
         mod suite {
             $(mod $case {
                 suite!(@storages $module $case
-                    memory, embedded, file, settled_file, limited, faulty_memory, faulty_embedded, faulty_file);
+                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file);
             })*
         }
     };

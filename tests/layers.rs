@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 
 /// The layers of the library. Each may import those before it.
 const LAYERS: &[&str] = &[
+    "meter",
     // The journal is a log of records that knows nothing of what they hold; the embedded backend
     // writes its own log with it.
-    "value", "codec", "journal", "backend", "tree", "store", "snapshot", "gc", "view", "fuse", "cli",
+    "value", "codec", "journal", "backend", "tree", "store", "snapshot", "gc", "view", "fuse",
+    "cli",
 ];
 
 /// Pairs that do not know each other, whatever the order says.

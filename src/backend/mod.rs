@@ -39,6 +39,7 @@ mod identity;
 mod lock;
 mod log;
 pub mod memory;
+pub mod metered;
 mod replace;
 mod version;
 
@@ -165,6 +166,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// As [`Backend::sync`].
     fn tidy(&self, deadline: Deadline) -> Result<()> {
         self.sync(deadline)
+    }
+
+    /// Bytes of blobs that are deleted or replaced and still take space, as far as that is known
+    /// without looking.
+    fn garbage(&self) -> u64 {
+        0
     }
 
     /// Looks at the storage's own files, beyond what reading every blob looks at, and changes

@@ -18,7 +18,7 @@ use super::remote::Remote;
 use super::request::{Request, Response};
 use super::signals::StopSignals;
 use super::socket::{Server, SocketError};
-use super::wire;
+use super::{watch, wire};
 use crate::backend::BackendError;
 use crate::fuse::{Invalidator, MountOptions, Session, mounts};
 use crate::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
@@ -174,6 +174,7 @@ impl Daemon {
         self.options.fsname.get_or_insert_with(|| location.clone());
         let commands = Arc::new(Commands {
             holder: Holder::new(store.clone(), self.view_options()),
+            view: Arc::clone(view),
             invalidator: OnceLock::new(),
             point: super::place::absolute(&self.point),
         });
@@ -223,6 +224,8 @@ fn is_read_only(error: &StoreError) -> bool {
 /// What answers commands.
 struct Commands {
     holder: Holder,
+    /// What is mounted.
+    view: Arc<View>,
     /// Once it is mounted.
     invalidator: OnceLock<Invalidator>,
     point: PathBuf,
@@ -236,6 +239,8 @@ impl Commands {
                 status.mountpoint = Some(Bytes(self.point.as_os_str().as_bytes().to_vec()));
                 Ok(Response::Status(Box::new(status)))
             }
+            Request::Watch { after, wait } => Ok(watch::events(&self.view, *after, *wait)),
+            Request::Stats => Ok(Response::Stats(self.view.stats().to_json().to_string())),
             request => {
                 let response = execute(&self.holder, request);
                 // The mount shows the change when the command returns.

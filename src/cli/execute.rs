@@ -3,7 +3,10 @@
 use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
-use super::{blob, cp, files, gc, get, info, ls, mv, put, rm, snapshot_request, sweep, update};
+use super::{
+    blob, cp, files, gc, get, info, ls, mv, put, rm, send_request, snapshot_request, sweep, update,
+    watch,
+};
 use crate::gc::GcError;
 use crate::store::{Store, StoreError};
 
@@ -48,6 +51,7 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
         Request::Exchange { a, b } => mv::exchange(store, a, b),
         Request::Remove { path, recursive } => rm::remove(store, path, *recursive),
         Request::Check { id, rate } => holder.checks().go_on(store, *id, *rate),
+        Request::Watch { .. } | Request::Stats => Err(watch::without_mount(store)),
         Request::Reclaim => gc::reclaim(store),
         Request::Sweep {
             before,
@@ -56,6 +60,20 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
             dry_run,
         } => sweep::sweep(store, *before, keep, after.as_ref(), *dry_run),
         Request::Snapshot(request) => snapshot_request::answer(store, request),
+        Request::Send {
+            id,
+            from,
+            to,
+            resume,
+            part,
+        } => {
+            let what = send_request::What {
+                from: from.as_deref(),
+                to,
+                resume: *resume,
+            };
+            holder.sends().part(store, *id, &what, *part)
+        }
         Request::Files(request) => files::answer(holder, request),
     }
 }

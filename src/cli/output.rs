@@ -1,7 +1,9 @@
 //! Standard output, which may be closed at any time.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::error::CliError;
@@ -37,6 +39,17 @@ impl Output {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether nobody can read what is printed any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let mut fds = [PollFd::new(self.out.get_ref().as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        polled.is_ok()
+            && fds.iter().any(|fd| {
+                let found = fd.revents().unwrap_or(PollFlags::empty());
+                found.contains(PollFlags::POLLERR)
+            })
     }
 
     /// Bytes as they are.

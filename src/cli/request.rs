@@ -8,6 +8,7 @@ use super::entry::{EntryInfo, Stamp};
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
+use super::send_request::Token;
 use super::snapshot_request::{SnapshotRequest, SnapshotResponse};
 use super::sweep::Before;
 
@@ -138,8 +139,30 @@ pub enum Request {
         /// Change nothing.
         dry_run: bool,
     },
+    /// What changed since, of a mounted store. → [`Response::Events`]
+    Watch {
+        /// After which record of the journal; `None`: from now on.
+        after: Option<u64>,
+        /// Wait so many milliseconds for something, at most 5 s.
+        wait: u64,
+    },
+    /// How a mounted store is doing. → [`Response::Stats`]
+    Stats,
     /// Something with snapshots.
     Snapshot(SnapshotRequest),
+    /// A part of the stream of a snapshot. → [`Response::Value`], empty at its end
+    Send {
+        /// What its parts have in common.
+        id: Uuid,
+        /// The snapshot to begin with.
+        from: Option<String>,
+        /// The snapshot to send.
+        to: String,
+        /// Where to go on with an interrupted stream: see [`Token`].
+        resume: Option<Token>,
+        /// Which part: they come one after the other.
+        part: u64,
+    },
     /// Something with files and directories, as the mount shows them.
     Files(FileRequest),
 }
@@ -160,6 +183,9 @@ impl Request {
                 | Self::Part { .. }
                 | Self::Check { .. }
                 | Self::Reclaim
+                | Self::Send { .. }
+                | Self::Watch { .. }
+                | Self::Stats
                 | Self::Sweep { dry_run: true, .. }
                 | Self::Files(FileRequest::Describe { .. } | FileRequest::Read { .. })
         )
@@ -235,6 +261,17 @@ pub enum Response {
     },
     /// About snapshots.
     Snapshot(SnapshotResponse),
+    /// What changed.
+    Events {
+        /// Lines of JSON.
+        lines: String,
+        /// The record that they go up to.
+        seq: u64,
+        /// Whether the mount has ended.
+        closed: bool,
+    },
+    /// How a mounted store is doing: JSON.
+    Stats(String),
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
     /// Pages were freed.

@@ -10,7 +10,7 @@ use super::execute;
 use super::output::{Output, printable};
 use super::place::{Bytes, NamePath, Place, StoreAt};
 use super::remote::Remote;
-use super::request::Status as Facts;
+use super::request::{Request, Response, Status as Facts};
 use crate::fuse::mounts;
 
 /// Show where a store is mounted and who holds it; without a store, all mounts.
@@ -18,6 +18,9 @@ use crate::fuse::mounts;
 pub struct Status {
     /// The store, or a directory it is mounted on
     store: Option<OsString>,
+    /// Show how a mounted store is doing: the JSON of the mount's .kfs/stats.json
+    #[arg(long, requires = "store")]
+    stats: bool,
 }
 
 impl Status {
@@ -26,6 +29,9 @@ impl Status {
             return all(out);
         };
         let place = Place::parse(&store)?;
+        if self.stats {
+            return stats(place, out);
+        }
         if let StoreAt::Mount(entry) = &place.store {
             // That nobody serves it is what one wants to know of a mount.
             return show(Remote::of_mount(entry)?.status(), out);
@@ -43,6 +49,18 @@ impl Status {
         };
         access.close()?;
         show(&facts, out)
+    }
+}
+
+/// Shows how a store is doing.
+fn stats(place: Place, out: &mut Output) -> Result<(), CliError> {
+    let path = NamePath::default();
+    let mut access = Access::open(&Place { path, ..place }, Use::Read)?;
+    let response = access.call(Request::Stats)?;
+    access.close()?;
+    match response {
+        Response::Stats(json) => out.line(json),
+        _ => Err(Access::unexpected()),
     }
 }
 

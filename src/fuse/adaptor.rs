@@ -12,16 +12,19 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags,
-    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 use super::answer::{self, GENERATION, Lifetime};
 use super::convert::{bare_attr, file_attr, file_type, set_time};
-use super::crew::Crew;
+use super::crew::{Crew, Seat};
 use super::guard::{Guard, Task};
 use super::init::{self, Protocol};
+use super::operation::Operation;
+use super::poll::{self, Pollers};
 use super::wake::{self, Waker};
 use crate::view::{Caller, DirItem, FileKind, Lasting, Namespace, SetAttr, ViewError};
 
@@ -42,22 +45,27 @@ pub(super) struct Desk {
     pub(super) guard: Guard<Namespace>,
     pub(super) lifetime: Lifetime,
     pub(super) waker: Waker,
+    pub(super) pollers: Arc<Pollers>,
 }
 
 /// An operation on the thread that does it.
-struct Doing {
+struct Doing<'s> {
     desk: Arc<Desk>,
     task: Task,
     caller: Caller,
+    seat: Seat<'s>,
 }
 
-impl Doing {
+impl Doing<'_> {
+    /// Asks the view, once. What follows is the answer.
     fn run<T>(
         &self,
         run: impl FnOnce(&Namespace, &Caller) -> Result<T, ViewError>,
     ) -> Result<T, Errno> {
         let caller = &self.caller;
-        self.desk.guard.run(&self.task, |view| run(view, caller))
+        let answer = self.desk.guard.run(&self.task, |view| run(view, caller));
+        self.seat.leave();
+        answer
     }
 
     /// Answers as if a name that is there had just been made.
@@ -103,24 +111,30 @@ impl Adaptor {
     fn run<A>(
         &self,
         request: &Request,
-        operation: &'static str,
+        operation: Operation,
         ino: INodeNo,
         what: &A,
-        work: impl FnOnce(&Doing, &A) + Send + 'static,
+        work: impl FnOnce(&Doing<'_>, &A) + Send + 'static,
     ) where
         A: ToOwned + ?Sized,
         A::Owned: Send + 'static,
     {
-        let doing = Doing {
-            desk: Arc::clone(&self.desk),
-            task: Task::new(operation, ino.0, request.pid()),
-            caller: Caller {
-                uid: request.uid(),
-                gid: request.gid(),
-                pid: request.pid(),
-            },
+        let desk = Arc::clone(&self.desk);
+        let task = Task::new(operation, ino.0, request.pid());
+        let caller = Caller {
+            uid: request.uid(),
+            gid: request.gid(),
+            pid: request.pid(),
         };
-        self.crew.run(what, move |what| work(&doing, what));
+        self.crew.run(what, move |seat, what| {
+            let doing = Doing {
+                desk,
+                task,
+                caller,
+                seat,
+            };
+            work(&doing, what);
+        });
     }
 }
 
@@ -131,37 +145,43 @@ impl Filesystem for Adaptor {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.run(request, "lookup", parent, name, move |this, name| {
-            let Desk {
-                waker, lifetime, ..
-            } = &*this.desk;
-            if waker.hides(&this.caller, name) {
-                return reply.error(Errno::ENOENT);
-            }
-            if waker.shows(&this.caller, name) {
-                let attr = bare_attr(wake::GONE, FileKind::File);
-                return reply.entry(&Duration::ZERO, &attr, GENERATION);
-            }
-            let answer =
-                this.run(
-                    |view, caller| match view.lookup(caller, parent.0, name.as_bytes()) {
-                        Err(ViewError::NotFound {
-                            lasting: Lasting::UntilInvalidated,
-                            ..
-                        }) => Ok(None),
-                        other => other.map(Some),
-                    },
-                );
-            match answer {
-                Ok(None) => lifetime.absence(reply),
-                Ok(Some(attr)) => lifetime.entry(Ok(attr), reply),
-                Err(errno) => reply.error(errno),
-            }
-        });
+        self.run(
+            request,
+            Operation::Lookup,
+            parent,
+            name,
+            move |this, name| {
+                let Desk {
+                    waker, lifetime, ..
+                } = &*this.desk;
+                if waker.hides(&this.caller, name) {
+                    return reply.error(Errno::ENOENT);
+                }
+                if waker.shows(&this.caller, name) {
+                    let attr = bare_attr(wake::GONE, FileKind::File);
+                    return reply.entry(&Duration::ZERO, &attr, GENERATION);
+                }
+                let answer =
+                    this.run(
+                        |view, caller| match view.lookup(caller, parent.0, name.as_bytes()) {
+                            Err(ViewError::NotFound {
+                                lasting: Lasting::UntilInvalidated,
+                                ..
+                            }) => Ok(None),
+                            other => other.map(Some),
+                        },
+                    );
+                match answer {
+                    Ok(None) => lifetime.absence(reply),
+                    Ok(Some(attr)) => lifetime.entry(Ok(attr), reply),
+                    Err(errno) => reply.error(errno),
+                }
+            },
+        );
     }
 
     fn forget(&self, request: &Request, ino: INodeNo, count: u64) {
-        self.run(request, "forget", ino, &(), move |this, ()| {
+        self.run(request, Operation::Forget, ino, &(), move |this, ()| {
             // There is no reply to a FORGET; the guard has logged what there was to say.
             let _logged = this.run(|view, _| {
                 view.forget(ino.0, count);
@@ -171,7 +191,7 @@ impl Filesystem for Adaptor {
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.run(request, "getattr", ino, &(), move |this, ()| {
+        self.run(request, Operation::Getattr, ino, &(), move |this, ()| {
             let answer = this.run(|view, _| view.getattr(ino.0, fh.map(|fh| fh.0)));
             this.desk.lifetime.attr(answer, reply);
         });
@@ -204,7 +224,7 @@ impl Filesystem for Adaptor {
             mtime: mtime.map(set_time),
             fh: fh.map(|fh| fh.0),
         };
-        self.run(request, "setattr", ino, &(), move |this, ()| {
+        self.run(request, Operation::Setattr, ino, &(), move |this, ()| {
             let answer = this.run(|view, caller| {
                 if size.is_some() && this.desk.waker.keeps(caller) {
                     return view.getattr(ino.0, set.fh);
@@ -216,7 +236,7 @@ impl Filesystem for Adaptor {
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        self.run(request, "readlink", ino, &(), move |this, ()| {
+        self.run(request, Operation::Readlink, ino, &(), move |this, ()| {
             answer::data(this.run(|view, _| view.readlink(ino.0)), reply);
         });
     }
@@ -231,15 +251,21 @@ impl Filesystem for Adaptor {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.run(request, "mknod", parent, name, move |this, name| {
-            if this.desk.waker.hides(&this.caller, name) {
-                return this.made(parent, name, reply);
-            }
-            let answer = this.run(|view, caller| {
-                view.mknod(caller, parent.0, name.as_bytes(), mode, umask, rdev)
-            });
-            this.desk.lifetime.entry(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Mknod,
+            parent,
+            name,
+            move |this, name| {
+                if this.desk.waker.hides(&this.caller, name) {
+                    return this.made(parent, name, reply);
+                }
+                let answer = this.run(|view, caller| {
+                    view.mknod(caller, parent.0, name.as_bytes(), mode, umask, rdev)
+                });
+                this.desk.lifetime.entry(answer, reply);
+            },
+        );
     }
 
     fn mkdir(
@@ -251,31 +277,50 @@ impl Filesystem for Adaptor {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        self.run(request, "mkdir", parent, name, move |this, name| {
-            if this.desk.waker.hides(&this.caller, name) {
-                return this.made(parent, name, reply);
-            }
-            let answer =
-                this.run(|view, caller| view.mkdir(caller, parent.0, name.as_bytes(), mode, umask));
-            this.desk.lifetime.entry(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Mkdir,
+            parent,
+            name,
+            move |this, name| {
+                if this.desk.waker.hides(&this.caller, name) {
+                    return this.made(parent, name, reply);
+                }
+                let answer = this
+                    .run(|view, caller| view.mkdir(caller, parent.0, name.as_bytes(), mode, umask));
+                this.desk.lifetime.entry(answer, reply);
+            },
+        );
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.run(request, "unlink", parent, name, move |this, name| {
-            if this.desk.waker.shows(&this.caller, name) {
-                return reply.ok();
-            }
-            let answer = this.run(|view, caller| view.unlink(caller, parent.0, name.as_bytes()));
-            answer::empty(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Unlink,
+            parent,
+            name,
+            move |this, name| {
+                if this.desk.waker.shows(&this.caller, name) {
+                    return reply.ok();
+                }
+                let answer =
+                    this.run(|view, caller| view.unlink(caller, parent.0, name.as_bytes()));
+                answer::empty(answer, reply);
+            },
+        );
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.run(request, "rmdir", parent, name, move |this, name| {
-            let answer = this.run(|view, caller| view.rmdir(caller, parent.0, name.as_bytes()));
-            answer::empty(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Rmdir,
+            parent,
+            name,
+            move |this, name| {
+                let answer = this.run(|view, caller| view.rmdir(caller, parent.0, name.as_bytes()));
+                answer::empty(answer, reply);
+            },
+        );
     }
 
     fn symlink(
@@ -287,12 +332,18 @@ impl Filesystem for Adaptor {
         reply: ReplyEntry,
     ) {
         let target = target.to_owned();
-        self.run(request, "symlink", parent, name, move |this, name| {
-            let target = target.as_os_str().as_bytes();
-            let answer =
-                this.run(|view, caller| view.symlink(caller, parent.0, name.as_bytes(), target));
-            this.desk.lifetime.entry(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Symlink,
+            parent,
+            name,
+            move |this, name| {
+                let target = target.as_os_str().as_bytes();
+                let answer = this
+                    .run(|view, caller| view.symlink(caller, parent.0, name.as_bytes(), target));
+                this.desk.lifetime.entry(answer, reply);
+            },
+        );
     }
 
     fn rename(
@@ -307,16 +358,22 @@ impl Filesystem for Adaptor {
     ) {
         let known = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE;
         let newname = newname.to_owned();
-        self.run(request, "rename", parent, name, move |this, name| {
-            let answer = this.run(|view, caller| {
-                if !known.contains(flags) {
-                    return Err(ViewError::invalid("rename", "unknown flags"));
-                }
-                let (old, new) = (name.as_bytes(), newname.as_bytes());
-                view.rename(caller, parent.0, old, newparent.0, new, flags.bits())
-            });
-            answer::empty(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Rename,
+            parent,
+            name,
+            move |this, name| {
+                let answer = this.run(|view, caller| {
+                    if !known.contains(flags) {
+                        return Err(ViewError::invalid("rename", "unknown flags"));
+                    }
+                    let (old, new) = (name.as_bytes(), newname.as_bytes());
+                    view.rename(caller, parent.0, old, newparent.0, new, flags.bits())
+                });
+                answer::empty(answer, reply);
+            },
+        );
     }
 
     fn link(
@@ -327,7 +384,7 @@ impl Filesystem for Adaptor {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.run(request, "link", ino, newname, move |this, name| {
+        self.run(request, Operation::Link, ino, newname, move |this, name| {
             let answer =
                 this.run(|view, caller| view.link(caller, ino.0, newparent.0, name.as_bytes()));
             this.desk.lifetime.entry(answer, reply);
@@ -336,7 +393,7 @@ impl Filesystem for Adaptor {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let flags = self.protocol.open_flags(flags.0);
-        self.run(request, "open", ino, &(), move |this, ()| {
+        self.run(request, Operation::Open, ino, &(), move |this, ()| {
             answer::opened(
                 this.run(|view, caller| view.open(caller, ino.0, flags)),
                 reply,
@@ -355,12 +412,18 @@ impl Filesystem for Adaptor {
         reply: ReplyCreate,
     ) {
         let flags = self.protocol.open_flags(flags);
-        self.run(request, "create", parent, name, move |this, name| {
-            let answer = this.run(|view, caller| {
-                view.create(caller, parent.0, name.as_bytes(), mode, umask, flags)
-            });
-            this.desk.lifetime.created(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Create,
+            parent,
+            name,
+            move |this, name| {
+                let answer = this.run(|view, caller| {
+                    view.create(caller, parent.0, name.as_bytes(), mode, umask, flags)
+                });
+                this.desk.lifetime.created(answer, reply);
+            },
+        );
     }
 
     fn read(
@@ -374,7 +437,7 @@ impl Filesystem for Adaptor {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.run(request, "read", ino, &(), move |this, ()| {
+        self.run(request, Operation::Read, ino, &(), move |this, ()| {
             answer::data(this.run(|view, _| view.read(fh.0, offset, size)), reply);
         });
     }
@@ -392,7 +455,7 @@ impl Filesystem for Adaptor {
         reply: ReplyWrite,
     ) {
         let kill_priv = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        self.run(request, "write", ino, data, move |this, data| {
+        self.run(request, Operation::Write, ino, data, move |this, data| {
             let answer = this.run(|view, caller| view.write(caller, fh.0, offset, data, kill_priv));
             answer::written(answer, reply);
         });
@@ -406,7 +469,7 @@ impl Filesystem for Adaptor {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        self.run(request, "flush", ino, &(), move |this, ()| {
+        self.run(request, Operation::Flush, ino, &(), move |this, ()| {
             answer::empty(this.run(|view, _| view.flush(fh.0)), reply);
         });
     }
@@ -421,7 +484,7 @@ impl Filesystem for Adaptor {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.run(request, "release", ino, &(), move |this, ()| {
+        self.run(request, Operation::Release, ino, &(), move |this, ()| {
             answer::empty(this.run(|view, _| view.release(fh.0)), reply);
         });
     }
@@ -434,18 +497,22 @@ impl Filesystem for Adaptor {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.run(request, "fsync", ino, &(), move |this, ()| {
+        self.run(request, Operation::Fsync, ino, &(), move |this, ()| {
             answer::empty(this.run(|view, _| view.fsync(fh.0, datasync)), reply);
         });
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.run(request, "opendir", ino, &(), move |this, ()| {
-            match this.run(|view, caller| view.opendir(caller, ino.0)) {
+        self.run(
+            request,
+            Operation::Opendir,
+            ino,
+            &(),
+            move |this, ()| match this.run(|view, caller| view.opendir(caller, ino.0)) {
                 Ok(fh) => reply.opened(FileHandle(fh), FopenFlags::empty()),
                 Err(errno) => reply.error(errno),
-            }
-        });
+            },
+        );
     }
 
     fn readdir(
@@ -456,7 +523,7 @@ impl Filesystem for Adaptor {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.run(request, "readdir", ino, &(), move |this, ()| {
+        self.run(request, Operation::Readdir, ino, &(), move |this, ()| {
             let answer = this.list(fh, offset, false, &mut |item| {
                 let name = OsStr::from_bytes(item.name);
                 reply.add(INodeNo(item.ino), item.offset, file_type(item.kind), name)
@@ -476,21 +543,27 @@ impl Filesystem for Adaptor {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.run(request, "readdirplus", ino, &(), move |this, ()| {
-            let answer = this.list(fh, offset, true, &mut |item| {
-                // `.` and `..` come without attributes: the kernel takes only their number and kind.
-                let (attr, lifetime) = match item.attr {
-                    Some(attr) => (file_attr(attr), this.desk.lifetime.of_attr(attr)),
-                    None => (bare_attr(item.ino, item.kind), Duration::ZERO),
-                };
-                let name = OsStr::from_bytes(item.name);
-                reply.add(attr.ino, item.offset, name, &lifetime, &attr, GENERATION)
-            });
-            match answer {
-                Ok(()) => reply.ok(),
-                Err(errno) => reply.error(errno),
-            }
-        });
+        self.run(
+            request,
+            Operation::Readdirplus,
+            ino,
+            &(),
+            move |this, ()| {
+                let answer = this.list(fh, offset, true, &mut |item| {
+                    // `.` and `..` come without attributes: the kernel takes only their number and kind.
+                    let (attr, lifetime) = match item.attr {
+                        Some(attr) => (file_attr(attr), this.desk.lifetime.of_attr(attr)),
+                        None => (bare_attr(item.ino, item.kind), Duration::ZERO),
+                    };
+                    let name = OsStr::from_bytes(item.name);
+                    reply.add(attr.ino, item.offset, name, &lifetime, &attr, GENERATION)
+                });
+                match answer {
+                    Ok(()) => reply.ok(),
+                    Err(errno) => reply.error(errno),
+                }
+            },
+        );
     }
 
     fn releasedir(
@@ -501,7 +574,7 @@ impl Filesystem for Adaptor {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.run(request, "releasedir", ino, &(), move |this, ()| {
+        self.run(request, Operation::Releasedir, ino, &(), move |this, ()| {
             answer::empty(this.run(|view, _| view.releasedir(fh.0)), reply);
         });
     }
@@ -514,20 +587,24 @@ impl Filesystem for Adaptor {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.run(request, "fsyncdir", ino, &(), move |this, ()| {
+        self.run(request, Operation::Fsyncdir, ino, &(), move |this, ()| {
             answer::empty(this.run(|view, _| view.fsyncdir(fh.0, datasync)), reply);
         });
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.run(request, "statfs", ino, &(), move |this, ()| {
-            match this.run(|view, _| view.statfs()) {
+        self.run(
+            request,
+            Operation::Statfs,
+            ino,
+            &(),
+            move |this, ()| match this.run(|view, _| view.statfs()) {
                 Ok(s) => reply.statfs(
                     s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize,
                 ),
                 Err(errno) => reply.error(errno),
-            }
-        });
+            },
+        );
     }
 
     fn setxattr(
@@ -541,12 +618,18 @@ impl Filesystem for Adaptor {
         reply: ReplyEmpty,
     ) {
         let name = name.to_owned();
-        self.run(request, "setxattr", ino, value, move |this, value| {
-            let answer = this.run(|view, caller| {
-                view.setxattr(caller, ino.0, name.as_bytes(), value, flags, position)
-            });
-            answer::empty(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::Setxattr,
+            ino,
+            value,
+            move |this, value| {
+                let answer = this.run(|view, caller| {
+                    view.setxattr(caller, ino.0, name.as_bytes(), value, flags, position)
+                });
+                answer::empty(answer, reply);
+            },
+        );
     }
 
     fn getxattr(
@@ -557,23 +640,63 @@ impl Filesystem for Adaptor {
         size: u32,
         reply: ReplyXattr,
     ) {
-        self.run(request, "getxattr", ino, name, move |this, name| {
-            let answer = this.run(|view, caller| view.getxattr(caller, ino.0, name.as_bytes()));
-            answer::xattr(answer, size, reply);
-        });
+        self.run(
+            request,
+            Operation::Getxattr,
+            ino,
+            name,
+            move |this, name| {
+                let answer = this.run(|view, caller| view.getxattr(caller, ino.0, name.as_bytes()));
+                answer::xattr(answer, size, reply);
+            },
+        );
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.run(request, "listxattr", ino, &(), move |this, ()| {
+        self.run(request, Operation::Listxattr, ino, &(), move |this, ()| {
             let answer = this.run(|view, caller| view.listxattr(caller, ino.0));
             answer::xattr(answer, size, reply);
         });
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.run(request, "removexattr", ino, name, move |this, name| {
-            let answer = this.run(|view, caller| view.removexattr(caller, ino.0, name.as_bytes()));
-            answer::empty(answer, reply);
+        self.run(
+            request,
+            Operation::Removexattr,
+            ino,
+            name,
+            move |this, name| {
+                let answer =
+                    this.run(|view, caller| view.removexattr(caller, ino.0, name.as_bytes()));
+                answer::empty(answer, reply);
+            },
+        );
+    }
+
+    fn poll(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        notifier: PollNotifier,
+        asked: PollEvents,
+        flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        self.run(request, Operation::Poll, ino, &(), move |this, ()| {
+            let answer = this.run(|view, _| {
+                if view.has_more(fh.0)? {
+                    return Ok(true);
+                }
+                let added = this.desk.pollers.add(notifier, flags, view.events());
+                added.map_err(|e| ViewError::io("waiting for events", e))?;
+                // What came meanwhile has perhaps been told to those before.
+                view.has_more(fh.0)
+            });
+            match answer {
+                Ok(has_more) => reply.poll(poll::ready(asked, has_more)),
+                Err(errno) => reply.error(errno),
+            }
         });
     }
 
@@ -608,7 +731,7 @@ impl Filesystem for Adaptor {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        self.run(request, "fallocate", ino, &(), move |this, ()| {
+        self.run(request, Operation::Fallocate, ino, &(), move |this, ()| {
             let answer =
                 this.run(|view, caller| view.fallocate(caller, fh.0, offset, length, mode));
             answer::empty(answer, reply);
@@ -624,12 +747,16 @@ impl Filesystem for Adaptor {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.run(request, "lseek", ino, &(), move |this, ()| {
-            match this.run(|view, _| view.lseek(fh.0, offset, whence)) {
+        self.run(
+            request,
+            Operation::Lseek,
+            ino,
+            &(),
+            move |this, ()| match this.run(|view, _| view.lseek(fh.0, offset, whence)) {
                 Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
                 Err(errno) => reply.error(errno),
-            }
-        });
+            },
+        );
     }
 
     fn copy_file_range(
@@ -647,16 +774,22 @@ impl Filesystem for Adaptor {
     ) {
         // The reply has room for 32 bits.
         let len = len.min(u64::from(u32::MAX));
-        self.run(request, "copy_file_range", ino, &(), move |this, ()| {
-            let answer = this.run(|view, caller| {
-                if !flags.is_empty() {
-                    return Err(ViewError::invalid("copy_file_range", "unknown flags"));
-                }
-                let copied =
-                    view.copy_file_range(caller, fh_in.0, offset_in, fh_out.0, offset_out, len)?;
-                Ok(u32::try_from(copied).unwrap_or(u32::MAX))
-            });
-            answer::written(answer, reply);
-        });
+        self.run(
+            request,
+            Operation::CopyFileRange,
+            ino,
+            &(),
+            move |this, ()| {
+                let answer = this.run(|view, caller| {
+                    if !flags.is_empty() {
+                        return Err(ViewError::invalid("copy_file_range", "unknown flags"));
+                    }
+                    let copied = view
+                        .copy_file_range(caller, fh_in.0, offset_in, fh_out.0, offset_out, len)?;
+                    Ok(u32::try_from(copied).unwrap_or(u32::MAX))
+                });
+                answer::written(answer, reply);
+            },
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! on threads of a `crew` of which one always listens;
 //! `answer` replies; `errno` is the only place that knows error numbers; `init` agrees with the
 //! kernel on its abilities; `mount` and `helper` deal with mountpoints; `session` is a mount's
-//! life; `invalidate` tells the kernel what it must forget. Nothing here knows stores or documents.
+//! life; `invalidate` tells the kernel what it must forget, `poll` what there is to read. Nothing here knows stores or documents.
 //!
 //! Never done here: an operation never waits for the invalidation queue; a mount is never taken
 //! away by its path alone (another one may lie there by then); `ENOSYS` is never answered to an
@@ -22,7 +22,9 @@ mod init;
 mod invalidate;
 mod mount;
 mod mountinfo;
+mod operation;
 mod options;
+mod poll;
 mod session;
 #[cfg(test)]
 mod tests;

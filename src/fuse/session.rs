@@ -19,7 +19,10 @@ use super::guard::Guard;
 use super::init::Protocol;
 use super::invalidate::Invalidator;
 use super::mount::{self, Mounted};
+use super::operation;
 use super::options::{Audience, MountOptions};
+use crate::meter::Group;
+use crate::view::events::Events;
 use crate::view::{Namespace, View};
 
 /// How long the kernel may take to write its cache back when the mount is to end.
@@ -35,6 +38,7 @@ pub struct Session {
     kernel: fuser::Session<Adaptor>,
     standing: Standing,
     invalidator: Invalidator,
+    events: Arc<Events>,
     closed: Arc<AtomicBool>,
     handed_over: HandedOver,
     stopper: Stopper,
@@ -90,12 +94,15 @@ impl Session {
             writeback: options.writeback,
         };
         let shown = Arc::new(Namespace::new(Arc::clone(&view)));
-        let guard = Guard::new(shown, Arc::clone(&closed), options.timeout);
+        let counted = Arc::new(Group::new(operation::NAMES));
+        view.set_operations(Arc::clone(&counted));
+        let guard = Guard::new(shown, Arc::clone(&closed), options.timeout, counted);
         let invalidator = Invalidator::default();
         let desk = Desk {
             guard,
             lifetime: Lifetime(options.lifetime),
             waker: invalidator.waker(),
+            pollers: Arc::default(),
         };
         let crew = Crew::new(options.threads.get());
         let handed_over = crew.handed_over();
@@ -131,6 +138,7 @@ impl Session {
             kernel,
             standing,
             invalidator,
+            events: Arc::clone(view.events()),
             closed,
             handed_over,
             stopper,
@@ -162,6 +170,7 @@ impl Session {
             kernel,
             standing,
             invalidator,
+            events,
             closed,
             handed_over,
             stopper,
@@ -179,6 +188,7 @@ impl Session {
         });
         closed.store(true, Ordering::Release);
         invalidator.close();
+        events.close();
         served.map_err(|source| MountError::Serve {
             point: standing.0.point().to_owned(),
             source,

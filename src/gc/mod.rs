@@ -54,7 +54,7 @@ pub use pace::Pace;
 pub use sweep::{KEEP, Sweep, Swept, sweep, sweep_part};
 
 use crate::store::{Round, Store, StoreError};
-use crate::tree::{Entry, PageAddr, PageSet, Reading, TreeError, Visitor, Walk, live};
+use crate::tree::{Entry, PageAddr, PageSet, Reading, Time, TreeError, Visitor, Walk, live};
 use crate::value::{Key, KeyPath};
 
 /// Records read at once.
@@ -143,6 +143,7 @@ pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
         finder: Finder {
             bytes: 0,
             unreadable: None,
+            held: false,
             stop,
         },
     };
@@ -212,6 +213,13 @@ pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
     if freed > 0 {
         round.tidy()?;
     }
+    let meters = store.meters();
+    meters.rounds.add(1);
+    meters.freed.add(freed);
+    meters.live_pages.set(live);
+    meters.live_bytes.set(bytes);
+    let ended = u64::try_from(Time::now().secs).unwrap_or(0);
+    meters.last_round.set(ended);
     Ok(Reclaimed {
         freed,
         live,
@@ -235,7 +243,9 @@ impl Marker<'_> {
     }
 
     fn held(&mut self, addr: PageAddr, kind: live::PageKind) -> Result<(), GcError> {
+        self.finder.held = true;
         let done = self.walk.held(addr, kind, &mut self.finder);
+        self.finder.held = false;
         done.map_err(|e| self.finder.error(e))
     }
 }
@@ -245,6 +255,8 @@ struct Finder<'a> {
     bytes: u64,
     /// Where a page does not read.
     unreadable: Option<KeyPath>,
+    /// It is below a page that memory refers to.
+    held: bool,
     stop: &'a AtomicBool,
 }
 
@@ -268,6 +280,10 @@ impl Visitor for Finder<'_> {
     }
 
     fn damaged(&mut self, path: &KeyPath, error: TreeError) -> Result<(), TreeError> {
+        // Who refers to it may use another store with the same pages, of which this one has a part.
+        if self.held && matches!(error, TreeError::MissingPage { .. }) {
+            return Ok(());
+        }
         self.unreadable = Some(path.clone());
         Err(error)
     }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::GcError;
-use crate::store::{Store, StoreError};
+use crate::store::{SWEEP, Store, StoreError};
 use crate::tree::Time;
 use crate::value::{Key, KeyPath};
 
@@ -80,6 +80,7 @@ pub fn sweep_part(
         swept.next = more.then_some(key);
     }
     if !swept.keys.is_empty() && !sweep.dry_run {
+        store.meters().evicted.add(swept.keys.len() as u64);
         store.sync()?;
     }
     Ok(swept)
@@ -88,7 +89,7 @@ pub fn sweep_part(
 /// Evicts a key unless something speaks against it now.
 fn evict(store: &Store, key: &Key, sweep: &Sweep) -> Result<bool, StoreError> {
     let path = [key.clone()];
-    store.transact_as(0, |tx| {
+    store.transact_as(SWEEP, |tx| {
         let Some(last_write) = tx.last_write(key)? else {
             return Ok(false);
         };

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::links::Met;
+use super::meters::Call;
 use super::record::{Doc, KeyedDoc, Kind, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::convert::{FileOf, LinkedFiles};
@@ -41,7 +42,9 @@ impl Store {
         let Some((key, rest)) = path.split_first() else {
             return Err(StoreError::EmptyPath);
         };
-        self.value_with_links(key, &|root, file| value_in(root, rest, self.pager(), file))
+        self.time(Call::Get, || {
+            self.value_with_links(key, &|root, file| value_in(root, rest, self.pager(), file))
+        })
     }
 
     /// Whether there is a value under a key.
@@ -275,6 +278,14 @@ impl Store {
     /// # Errors
     /// Damage, or a failure of the backend.
     pub fn docs_after(
+        &self,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<(Vec<KeyedDoc>, bool), StoreError> {
+        self.time(Call::List, || self.list_after(after, limit))
+    }
+
+    fn list_after(
         &self,
         after: Option<&Key>,
         limit: usize,

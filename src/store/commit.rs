@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::docs::Slot;
+use super::meters::Call;
 use super::record::Doc;
-use super::{Store, StoreError, Tx, limits, show_key};
+use super::{API, Committed, Store, StoreError, Tx, limits, show_key};
 use crate::tree::{
     Op, Pager, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time,
 };
@@ -31,7 +32,7 @@ impl Store {
         &self,
         f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let out = self.transact_as(0, f)?;
+        let out = self.transact_as(API, f)?;
         if self.synced {
             self.sync()?;
         }
@@ -43,6 +44,14 @@ impl Store {
     /// # Errors
     /// As [`Store::transact`].
     pub fn transact_as<T>(
+        &self,
+        origin: u64,
+        f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.time(Call::Commit, || self.run_transaction(origin, f))
+    }
+
+    fn run_transaction<T>(
         &self,
         origin: u64,
         mut f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
@@ -66,6 +75,7 @@ impl Store {
             if self.commit(origin, &mut tx)? {
                 return Ok(out);
             }
+            self.inner.meters.conflicts.add(1);
         }
         let key = key.map_or_else(String::new, |k| show_key(&k));
         Err(StoreError::Contention {
@@ -118,6 +128,7 @@ impl Store {
             }
             if let Some(journal) = &inner.journal {
                 journal.append(seq, &payload)?;
+                inner.meters.journal_bytes.add(payload.len() as u64);
             }
             if tx.linking {
                 inner.links.store(true, Ordering::Release);
@@ -149,8 +160,16 @@ impl Store {
             for published in tx.published.drain(..) {
                 published();
             }
+            let committed = Committed {
+                origin,
+                seq,
+                time: tx.now,
+                ops: &tx.ops,
+                docs: &inner.docs,
+                pager: &inner.pager,
+            };
             for observer in inner.observers.read().iter() {
-                observer.committed(origin, seq, &tx.ops);
+                observer.committed(&committed);
             }
             drop(state);
             self.note_unfolded(payload.len().max(in_memory));
@@ -187,11 +206,10 @@ impl Store {
         if inner.read_only || self.fork.is_some() {
             return Ok(());
         }
-        match &inner.journal {
-            Some(_) => self.sync_to(inner.last_seq())?,
-            None => self.fold_now()?,
-        }
-        Ok(())
+        self.time(Call::Sync, || match &inner.journal {
+            Some(_) => self.sync_to(inner.last_seq()),
+            None => self.fold_now(),
+        })
     }
 
     /// Makes the journal durable up to a record that was committed before.

@@ -9,7 +9,8 @@ use parking_lot::RwLock;
 
 use super::record::{self, Doc, KeyedDoc};
 use super::{StoreError, limits, show_key};
-use crate::tree::{Pager, TreeError, snapshots, snapshots_key};
+use crate::meter::Counter;
+use crate::tree::{CacheUse, Pager, TreeError, snapshots, snapshots_key};
 use crate::value::Key;
 
 /// A version that no record holds yet.
@@ -100,6 +101,8 @@ pub struct Docs {
     pager: Arc<Pager>,
     layers: RwLock<Layers>,
     clean: quick_cache::sync::Cache<Key, Arc<Doc>, Weight>,
+    found: Counter,
+    missed: Counter,
     /// Raised after new versions were published.
     published: AtomicU64,
     /// Raised whenever records were replaced, so that a reader does not cache what it read before.
@@ -154,6 +157,8 @@ impl Docs {
             pager,
             layers: RwLock::default(),
             clean: quick_cache::sync::Cache::with_weighter(items, cache, Weight),
+            found: Counter::default(),
+            missed: Counter::default(),
             published: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             keeping: RwLock::new(()),
@@ -206,6 +211,11 @@ impl Docs {
         self.unwritten(&record::address(key)).map(|s| s.seq)
     }
 
+    /// The unwritten version of a document, if there is one and it is no removal.
+    pub fn unwritten_doc(&self, key: &Key) -> Option<Arc<Doc>> {
+        self.unwritten(&record::address(key))?.doc
+    }
+
     /// The document under a key.
     pub fn get(&self, key: &Key) -> Result<Option<Arc<Doc>>, StoreError> {
         Ok(self.version(key)?.1)
@@ -217,11 +227,14 @@ impl Docs {
         let generation = self.generation();
         let address = record::address(key);
         if let Some(slot) = self.unwritten(&address) {
+            self.found.add(1);
             return Ok((slot.seq, slot.doc));
         }
         if let Some(doc) = self.clean.get(key) {
+            self.found.add(1);
             return Ok((doc.seq, Some(doc)));
         }
+        self.missed.add(1);
         let Some((found, doc)) = record::load(&address, &self.pager)? else {
             return Ok((0, None));
         };
@@ -258,6 +271,22 @@ impl Docs {
             .flat_map(Versions::iter)
             .filter_map(|slot| Some((slot.key.clone(), slot.doc.clone()?)))
             .collect()
+    }
+
+    /// How the cache of documents has done; versions that are in no record count as found.
+    pub fn cache_use(&self) -> CacheUse {
+        CacheUse {
+            found: self.found.get(),
+            missed: self.missed.get(),
+            bytes: self.clean.weight(),
+            capacity: self.clean.capacity(),
+        }
+    }
+
+    /// How many documents have a version that is in no record.
+    pub fn unwritten_count(&self) -> usize {
+        let layers = self.layers.read();
+        layers.dirty.len() + layers.folding.len()
     }
 
     /// Whether everything is in records.
@@ -344,13 +373,24 @@ impl Docs {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        let mut page = self.all_at(epoch, after, limit)?;
+        page.docs.retain(|(key, _)| !crate::tree::is_hidden(key));
+        Ok(page)
+    }
+
+    /// Like [`Docs::page_at`] with the hidden documents that a snapshot shows.
+    pub fn all_at(
+        &self,
+        epoch: u64,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
         let epochs = self.epochs();
         let under: Vec<u64> = [&[LIVE_EPOCH], epochs.from(epoch)].concat();
         let (addresses, next) = self.addresses_after(&under, after, limit)?;
         let mut docs = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let version = self.version_at(&address, None, epoch)?;
-            docs.extend(version.filter(|(key, _)| !crate::tree::is_hidden(key)));
+            docs.extend(self.version_at(&address, None, epoch)?);
         }
         Ok(Page { docs, next })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::header::{FORMAT, HEADER, Header};
+use super::meters::Call;
 use super::record::{self, Doc};
 use super::{Store, StoreError, limits};
 use crate::backend::{BackendError, Batch, Deadline, Operation, Precondition};
@@ -57,6 +58,11 @@ impl FoldState {
             records,
             ..Self::default()
         }
+    }
+
+    /// Bytes of the journal that wait to be folded, and when the oldest of them came.
+    pub(super) fn waiting(&self) -> (usize, Option<Instant>) {
+        (self.unfolded, self.since)
     }
 
     /// Room that is still taken; for tests.
@@ -197,7 +203,10 @@ impl Store {
             std::mem::take(&mut state.unfolded)
         };
         // A bug must not end the folding for good: writers would wait for it in vain.
-        let done = catch_unwind(AssertUnwindSafe(|| self.fold_once())).unwrap_or_else(|_| {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            self.time(Call::Fold, || self.fold_once())
+        }))
+        .unwrap_or_else(|_| {
             Err(StoreError::Io {
                 what: "folding".to_owned(),
                 source: std::io::Error::other("a bug: it panicked"),
@@ -254,6 +263,7 @@ impl Store {
         }
         let header = Header {
             id: inner.id,
+            pages: inner.page_id,
             format: FORMAT,
             created: inner.created,
             compressor: inner.compressor,
@@ -270,6 +280,7 @@ impl Store {
         } else {
             inner.docs.folded(folded);
         }
+        inner.meters.folded.set(seq);
         Ok(())
     }
 

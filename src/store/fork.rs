@@ -18,7 +18,7 @@ use crate::tree::{Op, is_hidden, snapshots};
 use crate::value::Key;
 
 /// What the names of the snapshots of forks begin with; no other can.
-pub(super) const PREFIX: char = '/';
+pub const PREFIX: char = '/';
 /// Changes go into pages when they take more memory than this, in bytes.
 const IN_MEMORY: usize = 8 << 20;
 

@@ -20,10 +20,13 @@ mod error;
 mod fold;
 mod fork;
 mod header;
+mod incoming;
 mod lifecycle;
 mod limits;
 mod links;
 mod location;
+mod mark;
+mod meters;
 mod pages;
 mod record;
 mod records;
@@ -46,10 +49,14 @@ pub use binary::{BlobReader, BlobWriter};
 pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use epochs::Changed;
 pub use error::StoreError;
+pub use fork::PREFIX as FORK_PREFIX;
 pub use header::FORMAT;
-pub use lifecycle::{ConnectOptions, CreateOptions};
+pub use incoming::Staged;
+pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
 pub use location::{AtPath, Location};
-pub use record::{Doc, KeyedDoc, Kind, Meta};
+pub use mark::{Incoming, Position, read_identity, write_identity};
+pub use meters::{Meters, Standing};
+pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
 pub use tx::Tx;
 
@@ -76,6 +83,8 @@ pub struct Store {
 struct Inner {
     location: Location,
     id: Uuid,
+    /// Keys the addresses of pages.
+    page_id: Uuid,
     created: Time,
     compressor: Compressor,
     read_only: bool,
@@ -95,6 +104,7 @@ struct Inner {
     /// One round of freeing at a time.
     round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
+    meters: Meters,
     /// Whether there may be linked files. Set with the commit of the first one.
     links: AtomicBool,
     /// Set once, by the release of the store.
@@ -117,13 +127,50 @@ struct CommitState {
 /// Hears of every write in the order of the journal, when it is visible and before the next one.
 /// It must be quick and not call the store.
 pub trait Observer: Send + Sync {
-    /// A record was committed by `origin` (0: the API; else who passed it to
-    /// [`Store::transact_as`]).
-    fn committed(&self, origin: u64, seq: u64, ops: &[Op]);
+    /// A record was committed.
+    fn committed(&self, commit: &Committed<'_>);
 
     /// Whether someone has written to what is under a key without committing it, or may do so any
     /// moment. It must be quick and not call the store.
     fn is_in_use(&self, key: &Key) -> bool;
+}
+
+/// A record that was committed.
+pub struct Committed<'a> {
+    /// By whom: [`API`], [`SWEEP`], or who passed another number to [`Store::transact_as`].
+    pub origin: u64,
+    /// Its number.
+    pub seq: u64,
+    /// When, by the store's clock.
+    pub time: Time,
+    /// What it did.
+    pub ops: &'a [Op],
+    /// The documents as it left them.
+    docs: &'a docs::Docs,
+    /// The pages of the store.
+    pub pager: &'a Pager,
+}
+
+/// The origin of what comes through the API.
+pub const API: u64 = 0;
+/// The origin of what a sweep evicts.
+pub const SWEEP: u64 = u64::MAX;
+
+impl Committed<'_> {
+    /// The document that the record left under a key which it changed; `None` if it removed it.
+    pub fn doc(&self, key: &Key) -> Option<Arc<Doc>> {
+        self.docs.unwritten_doc(key)
+    }
+}
+
+impl std::fmt::Debug for Committed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committed")
+            .field("origin", &self.origin)
+            .field("seq", &self.seq)
+            .field("ops", &self.ops)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for dyn Observer {
@@ -142,6 +189,12 @@ impl Store {
     /// The store's UUID.
     pub fn id(&self) -> Uuid {
         self.inner.id
+    }
+
+    /// The UUID that keys the addresses of its pages: its own, or that of the store from which it has
+    /// received its first snapshot. Stores in which it is the same have the same pages.
+    pub fn page_id(&self) -> Uuid {
+        self.inner.page_id
     }
 
     /// Where the store is.
@@ -199,9 +252,12 @@ impl Store {
         }
     }
 
-    /// Registers someone who hears of every write.
-    pub fn observe(&self, observer: Arc<dyn Observer>) {
+    /// Registers someone who hears of every write from now on, and gives the number of the last one
+    /// before.
+    pub fn observe(&self, observer: Arc<dyn Observer>) -> u64 {
+        let state = self.inner.commit.lock();
         self.inner.observers.write().push(observer);
+        state.next_seq - 1
     }
 
     /// Whether an [`Observer`] is at work on what is under a key.

@@ -13,9 +13,11 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+mod fresh;
 pub mod links;
 pub mod live;
 mod map;
+mod merge;
 mod op;
 mod page;
 mod pager;
@@ -30,13 +32,14 @@ pub use cut::{Cut, is_silence};
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
 pub use fold::{Folded, Folder};
+pub use fresh::Fresh;
 pub use map::Map;
 pub use op::{
     Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared,
     snapshots_key, write_ops,
 };
 pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, write_time};
-pub use pager::{PATIENCE, Pager, hex, page_key};
+pub use pager::{CacheUse, PATIENCE, Pager, hex, page_key};
 pub use patch::{Patch, same as same_content};
 pub use presence::Presence;
 #[cfg(test)]

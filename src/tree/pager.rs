@@ -10,6 +10,7 @@ use super::map::Run;
 use super::page::read_run;
 use crate::backend::{Backend, Deadline};
 use crate::codec::Codec;
+use crate::meter::Counter;
 
 /// How long one call of the backend may take before the operation fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +25,21 @@ pub struct Pager {
     codec: Codec,
     address_key: [u8; 32],
     runs: quick_cache::sync::Cache<PageAddr, Cached, Weight>,
+    found: Counter,
+    missed: Counter,
+}
+
+/// How a cache has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// What was looked for and there.
+    pub found: u64,
+    /// What was looked for and not there.
+    pub missed: u64,
+    /// What is in it, in bytes of memory, roughly.
+    pub bytes: u64,
+    /// What can be in it.
+    pub capacity: u64,
 }
 
 #[derive(Clone)]
@@ -61,14 +77,17 @@ pub fn page_key(addr: &PageAddr) -> Vec<u8> {
 }
 
 impl Pager {
-    /// A pager with a cache of about `cache` bytes.
-    pub fn new(backend: Arc<dyn Backend>, codec: Codec, store: uuid::Uuid, cache: u64) -> Self {
+    /// A pager with a cache of about `cache` bytes. The addresses of pages are those of the store
+    /// `of`: its own, or the one from which it got its first pages.
+    pub fn new(backend: Arc<dyn Backend>, codec: Codec, of: uuid::Uuid, cache: u64) -> Self {
         let items = usize::try_from(cache / 4096).unwrap_or(1024).max(64);
         Self {
             backend,
             codec,
-            address_key: blake3::derive_key("konserve-fs 2026 page address", store.as_bytes()),
+            address_key: blake3::derive_key("konserve-fs 2026 page address", of.as_bytes()),
             runs: quick_cache::sync::Cache::with_weighter(items, cache, Weight),
+            found: Counter::default(),
+            missed: Counter::default(),
         }
     }
 
@@ -107,8 +126,10 @@ impl Pager {
     /// The run in a page.
     pub fn run(&self, page: &Arc<PageRef>) -> Result<Arc<Run>, TreeError> {
         if let Some(Cached::Run(run, _)) = self.runs.get(&page.addr) {
+            self.found.add(1);
             return Ok(run);
         }
+        self.missed.add(1);
         let bytes = self.read(page)?;
         let run = Run::clean(read_run(&bytes)?, page);
         self.keep(page.addr, &run, bytes.len());
@@ -121,6 +142,16 @@ impl Pager {
         self.runs.insert(addr, Cached::Run(Arc::clone(run), weight));
     }
 
+    /// How the cache of pages has done.
+    pub fn cache_use(&self) -> CacheUse {
+        CacheUse {
+            found: self.found.get(),
+            missed: self.missed.get(),
+            bytes: self.runs.weight(),
+            capacity: self.runs.capacity(),
+        }
+    }
+
     /// Forgets the cached pages of which `keep` is false.
     pub fn retain(&self, keep: impl Fn(&PageAddr) -> bool) {
         self.runs.retain(|addr, _| keep(addr));
@@ -129,8 +160,10 @@ impl Pager {
     /// The bytes of a content page.
     pub fn blob(&self, page: &PageRef) -> Result<Arc<[u8]>, TreeError> {
         if let Some(Cached::Blob(bytes)) = self.runs.get(&page.addr) {
+            self.found.add(1);
             return Ok(bytes);
         }
+        self.missed.add(1);
         let bytes: Arc<[u8]> = self.load(page, |bytes| Arc::from(&*bytes))?;
         if bytes.len() as u64 != page.len {
             return Err(TreeError::malformed(
@@ -157,7 +190,10 @@ impl Pager {
     }
 
     /// The bytes of a page, verified, from the backend.
-    pub(super) fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
+    ///
+    /// # Errors
+    /// [`TreeError::MissingPage`], [`TreeError::DamagedPage`]; a failure of the backend.
+    pub fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
         self.load(page, |bytes| bytes.into_owned())
     }
 

@@ -16,6 +16,7 @@ mod buffer;
 mod control;
 mod directory;
 mod error;
+pub mod events;
 mod failure;
 mod handles;
 mod hints;
@@ -24,6 +25,7 @@ pub mod names;
 mod ops;
 pub mod render;
 mod special;
+pub mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ pub use types::{
     StatFs, Time,
 };
 
+use crate::meter::Group;
 use crate::store::Store;
 use handles::Handles;
 use table::Table;
@@ -100,6 +103,9 @@ pub struct View {
     absent: Arc<absent::Absent>,
     kernel: Arc<OnceLock<Box<dyn Invalidate>>>,
     last_error: Mutex<Option<String>>,
+    events: Arc<events::Events>,
+    /// Where operations of the kernel are counted.
+    operations: OnceLock<Arc<Group>>,
     closed: AtomicBool,
 }
 
@@ -133,6 +139,7 @@ impl View {
             read_only: options.read_only || store.is_read_only(),
             ..options
         };
+        let events = Arc::new(events::Events::new(store.clone(), origin));
         let view = Arc::new(Self {
             store,
             options,
@@ -144,6 +151,8 @@ impl View {
             absent,
             kernel,
             last_error: Mutex::default(),
+            events,
+            operations: OnceLock::new(),
             closed: AtomicBool::new(false),
         });
         if !view.options.read_only {
@@ -160,6 +169,16 @@ impl View {
     /// Registers who is told that the kernel's caches are out of date; only the first one counts.
     pub fn set_invalidator(&self, kernel: Box<dyn Invalidate>) {
         let _ = self.kernel.set(kernel);
+    }
+
+    /// Registers where operations of the kernel are counted; only the first one counts.
+    pub fn set_operations(&self, operations: Arc<Group>) {
+        let _ = self.operations.set(operations);
+    }
+
+    /// What changes.
+    pub fn events(&self) -> &Arc<events::Events> {
+        &self.events
     }
 
     /// Commits everything and makes it durable. No operation may follow.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::buffer::Buffer;
 use super::inode::Inode;
 use super::types::Ino;
 use super::{Result, View, ViewError};
@@ -47,6 +48,19 @@ impl Dirty {
     /// How many inodes have something to commit.
     pub fn count(&self) -> usize {
         self.0.lock().len()
+    }
+
+    /// Bytes in them that are in memory only, but for those that are being used right now.
+    pub fn unsaved(&self) -> u64 {
+        let inodes: Vec<Arc<Inode>> = {
+            let dirty = self.0.lock();
+            dirty.values().map(|(inode, _)| Arc::clone(inode)).collect()
+        };
+        let unsaved = inodes.iter().filter_map(|inode| {
+            let work = inode.work.try_lock()?;
+            work.buffer.as_ref().map(Buffer::unsaved)
+        });
+        unsaved.sum()
     }
 
     /// All inodes with something to commit.

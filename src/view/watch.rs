@@ -7,7 +7,7 @@ use super::inode::Inode;
 use super::names::{NameContext, name_of};
 use super::table::Table;
 use super::types::{Invalidate, ROOT};
-use crate::store::Observer;
+use crate::store::{Committed, Observer};
 use crate::tree::{Op, is_hidden, links};
 use crate::value::Key;
 
@@ -85,11 +85,11 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn committed(&self, origin: u64, _seq: u64, ops: &[Op]) {
-        if origin == self.origin {
+    fn committed(&self, commit: &Committed<'_>) {
+        if commit.origin == self.origin {
             return;
         }
-        for op in ops {
+        for op in commit.ops {
             match (op, links::id_of(op.path())) {
                 // What happened stands in the other steps.
                 (Op::Touch { .. }, _) => {}

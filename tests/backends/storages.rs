@@ -9,6 +9,7 @@ use konserve_fs::backend::embedded::Embedded;
 use konserve_fs::backend::faulty::{Faults, Faulty};
 use konserve_fs::backend::file::Files;
 use konserve_fs::backend::memory::Memory;
+use konserve_fs::backend::metered::{Calls, Metered};
 use konserve_fs::backend::{Access, Backend, Deadline, Result};
 use tempfile::TempDir;
 
@@ -50,6 +51,12 @@ pub fn settled_file() -> Storage {
         backend,
         _dir: Some(dir),
     }
+}
+
+/// A storage whose calls are counted.
+pub fn metered_memory() -> Storage {
+    let calls = Arc::new(Calls::default());
+    Storage::in_memory(Metered::new(Arc::new(Memory::new()), calls))
 }
 
 /// A storage without batches and without conditional deletes.

@@ -180,6 +180,10 @@ impl Backend for Embedded {
         }
     }
 
+    fn garbage(&self) -> u64 {
+        self.packs.dead_bytes()
+    }
+
     fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
         check_address(Operation::Get, address)?;
         deadline.check(Operation::Get, address)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::files::FILES;
 use super::roots::Branch;
 use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS, TRANSACTIONS, TX};
 use crate::snapshot::{self, SnapshotError};
@@ -19,6 +20,10 @@ impl Namespace {
             (ROOT, NAME) => Ok(self.control_attr(KFS)),
             (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
             (KFS, TX) => Ok(self.control_attr(TRANSACTIONS)),
+            (KFS, name) => match FILES.iter().find(|(known, _)| *known == name) {
+                Some((_, ino)) => Ok(self.file_attr(*ino)),
+                None => Err(not_found(dir, name)),
+            },
             (TRANSACTIONS, name) => {
                 let branch = self.transaction(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
@@ -66,8 +71,11 @@ impl Namespace {
         snapshot::remove(self.live.store(), text).map_err(|e| failed(text, e))
     }
 
-    /// The attributes of a control directory.
+    /// The attributes of a control directory or file.
     pub(super) fn control_attr(&self, ino: Ino) -> Attr {
+        if FILES.iter().any(|(_, file)| *file == ino) {
+            return self.file_attr(ino);
+        }
         let store = self.live.store();
         let changed = match ino {
             SNAPSHOTS => self.last_taken(),
@@ -115,10 +123,17 @@ impl Namespace {
             }
         }
         if dir == KFS {
-            for (at, (ino, name)) in (DOTS + 1..).zip([(SNAPSHOTS, SNAPSHOT), (TRANSACTIONS, TX)]) {
+            let items = [(SNAPSHOT, SNAPSHOTS), (TX, TRANSACTIONS)]
+                .into_iter()
+                .chain(FILES.iter().copied());
+            for ((name, ino), at) in items.zip(DOTS + 1..).filter(|(_, at)| *at > offset) {
                 let attr = self.control_attr(ino);
-                if at > offset && emit(&item(ino, at, name, plus.then_some(&attr))) {
-                    break;
+                let listed = DirItem {
+                    kind: attr.kind,
+                    ..item(ino, at, name, plus.then_some(&attr))
+                };
+                if emit(&listed) {
+                    return Ok(());
                 }
             }
             return Ok(());

@@ -9,12 +9,15 @@
 //! .kfs/                  mode 0700, the owner's who mounted
 //!   snapshot/            mkdir takes a snapshot, rmdir drops it
 //!     NAME/              the root directory as it was, for reading only
+//!   events               what changes, a line each: see [`events`](super::events)
+//!   metrics, stats.json  how the store and the mount are doing: see [`stats`](super::stats)
 //!   tx/                  mkdir begins a transaction, rmdir gives it up
 //!     NAME/              a private copy of the root directory
 //!   commit               a transaction that is moved to this name becomes part of the store
 //! ```
 
 mod dirs;
+mod files;
 mod operations;
 mod place;
 mod roots;
@@ -32,6 +35,12 @@ const BESIDE: Ino = 1 << 63;
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
 const SNAPSHOTS: Ino = BESIDE | 2;
+/// `.kfs/events`.
+const EVENTS: Ino = BESIDE | 8;
+/// `.kfs/metrics`.
+const METRICS: Ino = BESIDE | 9;
+/// `.kfs/stats.json`.
+const STATS: Ino = BESIDE | 10;
 /// `.kfs/tx`.
 const TRANSACTIONS: Ino = BESIDE | 3;
 /// What is below belongs to control files and directories.
@@ -51,13 +60,14 @@ const COMMIT: &[u8] = b"commit";
 pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
+    files: files::OpenFiles,
     transactions: transactions::Transactions,
 }
 
 /// Where an inode is.
 enum At {
     Live,
-    /// A control directory.
+    /// A control directory or file.
     Control(Ino),
     /// In a snapshot, with its number there.
     Branch(Arc<Branch>, Ino),
@@ -69,6 +79,7 @@ impl Namespace {
         Self {
             live,
             roots: Roots::default(),
+            files: files::OpenFiles::default(),
             transactions: transactions::Transactions::default(),
         }
     }

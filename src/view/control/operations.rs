@@ -209,7 +209,7 @@ impl Namespace {
     pub fn open(&self, caller: &Caller, ino: Ino, flags: i32) -> Result<Opened> {
         match self.at(ino)? {
             At::Live => self.live.open(caller, ino, flags),
-            At::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            At::Control(ino) => self.open_control(ino, flags),
             At::Branch(branch, local) => {
                 let opened = branch.view.open(caller, local, flags)?;
                 let fh = branch.opened(opened.fh);
@@ -245,6 +245,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.read(fh, offset, size),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            Handle::File(fh) => self.read_control(fh, offset, size),
             Handle::Branch(branch, local) => branch.view.read(local, offset, size),
         }
     }
@@ -273,7 +274,7 @@ impl Namespace {
     pub fn flush(&self, fh: u64) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.flush(fh),
-            Handle::Control(_) => Ok(()),
+            Handle::Control(_) | Handle::File(_) => Ok(()),
             Handle::Branch(branch, local) => branch.view.flush(local),
         }
     }
@@ -286,6 +287,10 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.release(fh),
             Handle::Control(_) => Ok(()),
+            Handle::File(fh) => {
+                self.release_control(fh);
+                Ok(())
+            }
             Handle::Branch(branch, local) => {
                 branch.view.release(local)?;
                 branch.closed();
@@ -301,7 +306,7 @@ impl Namespace {
     pub fn fsync(&self, fh: u64, datasync: bool) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsync(fh, datasync),
-            Handle::Control(_) => Ok(()),
+            Handle::Control(_) | Handle::File(_) => Ok(()),
             Handle::Branch(branch, local) => branch.view.fsync(local, datasync),
         }
     }
@@ -314,7 +319,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsyncdir(fh, datasync),
             // Taking a snapshot was durable when it returned.
-            Handle::Control(_) | Handle::Branch(..) => Ok(()),
+            Handle::Control(_) | Handle::File(_) | Handle::Branch(..) => Ok(()),
         }
     }
 
@@ -346,6 +351,10 @@ impl Namespace {
     ) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.readdir(fh, offset, plus, emit),
+            Handle::File(_) => Err(ViewError::BadHandle {
+                fh,
+                operation: "listing",
+            }),
             Handle::Control(dir) => self.list_control(dir, offset, plus, emit),
             Handle::Branch(branch, local) => {
                 branch.view.readdir(local, offset, plus, &mut |item| {
@@ -376,7 +385,7 @@ impl Namespace {
     pub fn releasedir(&self, fh: u64) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.releasedir(fh),
-            Handle::Control(_) => Ok(()),
+            Handle::Control(_) | Handle::File(_) => Ok(()),
             Handle::Branch(branch, local) => {
                 branch.view.releasedir(local)?;
                 branch.closed();
@@ -479,6 +488,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.lseek(fh, offset, whence),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            Handle::File(_) => Err(ViewError::invalid("lseek", "it has no holes")),
             Handle::Branch(branch, local) => branch.view.lseek(local, offset, whence),
         }
     }

@@ -44,7 +44,7 @@ impl Namespace {
                 return Err(ViewError::Stale { ino: ROOT });
             }
             Handle::Branch(branch, local) if !branch.is_snapshot() => (Some(branch), local),
-            Handle::Control(_) | Handle::Branch(..) => {
+            Handle::Control(_) | Handle::File(_) | Handle::Branch(..) => {
                 let operation = "writing";
                 return Err(ViewError::BadHandle { fh, operation });
             }

@@ -15,6 +15,8 @@ use crate::view::{Result, View, ViewError};
 const TAG: u32 = 48;
 /// The handles of control directories.
 const CONTROL: u64 = 0xFFFF;
+/// The handles of control files.
+const FILE: u64 = 0xFFFE;
 
 /// The view of a snapshot or a transaction.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub enum Handle {
     Live,
     /// A control directory.
     Control(Ino),
+    /// A control file, with the handle's own number.
+    File(u64),
     /// A snapshot's view, with the handle's number there.
     Branch(Arc<Branch>, u64),
 }
@@ -180,6 +184,7 @@ impl Roots {
         match tag {
             0 => Ok(Handle::Live),
             CONTROL => Ok(Handle::Control(BESIDE | local)),
+            FILE => Ok(Handle::File(local)),
             tag => {
                 let state = self.0.lock();
                 let branch = state.branches.get(&tag).cloned();
@@ -190,6 +195,11 @@ impl Roots {
                 Ok(Handle::Branch(branch, local))
             }
         }
+    }
+
+    /// The handle by which the kernel knows one of a control file.
+    pub fn file_handle(local: u64) -> u64 {
+        (FILE << TAG) | local
     }
 
     /// The handle by which the kernel knows one of a control directory.

@@ -20,6 +20,13 @@ impl Packs {
         }
     }
 
+    /// Bytes of dead blobs that still take space.
+    pub fn dead_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let dead = state.dead.iter();
+        dead.map(|(_, pointer)| u64::from(pointer.length)).sum()
+    }
+
     /// Whether dead blobs still take space.
     pub fn has_dead(&self) -> bool {
         !self.state.lock().dead.is_empty()
