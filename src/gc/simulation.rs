@@ -368,6 +368,7 @@ fn unreachable(store: &Store) -> usize {
     let mut finder = Finder {
         bytes: 0,
         unreadable: None,
+        held: false,
         stop: &never,
     };
     let mut walk = Walk::new(store.pager(), Reading::Runs);
