@@ -41,6 +41,8 @@
 
 mod error;
 mod pace;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 #[cfg(test)]
 mod tests;

@@ -42,5 +42,7 @@ pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, writ
 pub use pager::{CacheUse, PATIENCE, Pager, hex, page_key};
 pub use patch::{Patch, same as same_content};
 pub use presence::Presence;
+#[cfg(test)]
+pub use time::SET_FORWARD;
 pub use time::Time;
 pub use walk::{PageSet, Reading, Visitor, Walk};
