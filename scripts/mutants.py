@@ -23,6 +23,33 @@ MUTANTS = [
      '    file.sync()?;\n    sync_dir(dir)?;\n    Ok(reserved)',
      '    sync_dir(dir)?;\n    Ok(reserved)', LIB,
      'journal::tests::a_segment_is_durable_with_its_name_before_its_first_record'),
+    ('no fsync of the header that the spare segment gets', 'src/journal/segment.rs',
+     '    file.sync()?;\n    let path', '    let path', LIB,
+     'journal::tests::a_segment_made_of_the_spare_one_shows_nothing_of_it'),
+    ('no directory sync for the spare segment\'s new name', 'src/journal/segment.rs',
+     'if let Err(error) = sync_dir(dir) {', 'if let Err(error) = Ok::<(), JournalError>(()) {', LIB,
+     'journal::tests::a_segment_made_of_the_spare_one_shows_nothing_of_it'),
+    ('frames over old ones without an end', 'src/journal/segment.rs',
+     'self.buffer.resize(self.buffer.len() + FRAME_HEADER, 0);', '', LIB,
+     'journal::tests::a_segment_made_of_the_spare_one_shows_nothing_of_it'),
+    ('an old record of the spare segment taken for the next', 'src/journal/frame.rs',
+     '''        if !expected.contains(&u64::from_le_bytes(*seq)) {
+            return None;
+        }
+        let payload = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        if key.check([&place.bytes()[..], length, seq, synced, payload]) != *check {
+            return None;
+        }
+        let (seq, synced) = (u64::from_le_bytes(*seq), u64::from_le_bytes(*synced));
+''',
+     '''        let payload = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        let _ = (key, place, check);
+        let seq = u64::from_le_bytes(*seq).max(*expected.start());
+        if *length == [0; 4] || !expected.contains(&seq) {
+            return None;
+        }
+        let synced = u64::from_le_bytes(*synced).min(seq - 1);
+''', LIB, 'journal::tests::what_a_power_loss_leaves_of_the_spare_segment_is_no_record'),
     ('no append to the journal', 'src/store/commit.rs',
      'journal.append(seq, &payload)?;', 'let _ = (journal, &payload);', CRASH, EVERY),
     ('published though the append failed', 'src/store/commit.rs',

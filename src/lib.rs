@@ -33,7 +33,7 @@
 //! | [`backend`] | opaque blobs under addresses; the local ones keep a log of their own in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |
 //! | [`store`] | the public API: transactions, folding, lifecycle; knows no files |
-//! | [`snapshot`] | the store as it was: names, differences, restoring, how long to keep |
+//! | [`snapshot`] | the store as it was: names, differences, restoring, how long to keep, sending |
 //! | [`gc`] | which pages nothing reaches any more, and freeing them |
 //! | [`view`] | files and directories: names, rendering, types, inodes, working copies; knows no fuser |
 //! | [`fuse`] | the kernel: one operation is a few lines; error numbers; mounting |
@@ -52,6 +52,8 @@
 //!   the pages it refers to are.
 //! * What a snapshot shows is what stood in the records and in memory when its own record of the
 //!   journal was written; a fold keeps what it replaces and a snapshot needs, before it does so.
+//! * A snapshot from another store is staged where nobody looks, verified, and then put in place under a
+//!   mark that every opening goes on with: the old state or the new, whatever its size.
 //! * A page is freed only when no record, no version, and no reference in memory leads to it, and no
 //!   record of the journal ever will; [`gc`] says why.
 //! * Every blob is bound to its store and address by a checksum that is verified before anything in

@@ -15,6 +15,8 @@ mod store {
     mod limits;
     mod races;
     mod reclaim;
+    mod send;
+    mod send_crash;
     mod snapshot_damage;
     mod snapshots;
     mod sweep;

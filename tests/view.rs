@@ -9,6 +9,7 @@
 
 mod view {
     mod api;
+    mod documents;
     mod files;
     mod generated;
     mod harness;

@@ -3,9 +3,7 @@
 //! Below one operation of a user there may be many calls. [`Patience`] bounds all of them together,
 //! and says whether anybody still waits.
 
-use std::cell::RefCell;
-use std::fmt;
-use std::rc::Rc;
+use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,48 +15,44 @@ use super::{BackendError, Operation};
 const GLANCE: Duration = Duration::from_millis(50);
 
 thread_local! {
-    static PATIENCE: RefCell<Option<Rc<Patience>>> = const { RefCell::new(None) };
+    static PATIENCE: Cell<Option<Patience>> = const { Cell::new(None) };
 }
 
 /// What bounds an operation of a user, on the thread that does it: every deadline that is made
 /// meanwhile is at most its end.
+#[derive(Clone, Copy, Debug)]
 pub struct Patience {
     end: Instant,
-    abandoned: Box<dyn Fn() -> bool>,
-}
-
-impl fmt::Debug for Patience {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Patience")
-            .field("end", &self.end)
-            .finish_non_exhaustive()
-    }
+    who: u32,
+    abandoned: fn(who: u32) -> bool,
 }
 
 impl Patience {
-    /// Patience until `end`; none any more once `abandoned` gives true. It is asked while a call
-    /// waits, several times a second.
-    pub fn until(end: Instant, abandoned: impl Fn() -> bool + 'static) -> Self {
+    /// Patience until `end`; none any more once `abandoned` gives true for `who` waits. It is asked
+    /// while a call waits, several times a second.
+    #[must_use]
+    pub fn until(end: Instant, who: u32, abandoned: fn(who: u32) -> bool) -> Self {
         Self {
             end,
-            abandoned: Box::new(abandoned),
+            who,
+            abandoned,
         }
     }
 
     /// Runs `f` with this patience on this thread.
     pub fn bound<T>(self, f: impl FnOnce() -> T) -> T {
-        struct Back(Option<Rc<Patience>>);
+        struct Back(Option<Patience>);
         impl Drop for Back {
             fn drop(&mut self) {
-                PATIENCE.set(self.0.take());
+                PATIENCE.set(self.0);
             }
         }
-        let _back = Back(PATIENCE.replace(Some(Rc::new(self))));
+        let _back = Back(PATIENCE.replace(Some(self)));
         f()
     }
 
-    fn current() -> Option<Rc<Self>> {
-        PATIENCE.with_borrow(Clone::clone)
+    fn current() -> Option<Self> {
+        PATIENCE.get()
     }
 }
 
@@ -167,7 +161,7 @@ impl Deadline {
                 address: address.into(),
             });
         }
-        if Patience::current().is_some_and(|patience| (patience.abandoned)()) {
+        if Patience::current().is_some_and(|patience| (patience.abandoned)(patience.who)) {
             return Err(BackendError::Abandoned {
                 operation,
                 address: address.into(),
@@ -179,8 +173,6 @@ impl Deadline {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     fn wait(duration: Duration) -> Result<(), BackendError> {
@@ -195,19 +187,20 @@ mod tests {
     #[test]
     fn an_operation_ends_all_of_its_calls() {
         let end = Instant::now() + Duration::from_millis(10);
-        let waited = Patience::until(end, || false).bound(|| wait(LONG));
+        let waited = Patience::until(end, 0, |_| false).bound(|| wait(LONG));
         assert!(matches!(waited, Err(BackendError::Deadline { .. })));
         assert!(Deadline::after(LONG).instant() > end, "it is over");
     }
 
     #[test]
     fn what_nobody_waits_for_is_given_up() {
-        let asked = Rc::new(Cell::new(0));
-        let count = Rc::clone(&asked);
-        let gone = move || count.replace(count.get() + 1) == 2;
+        thread_local! {
+            static ASKED: Cell<u32> = const { Cell::new(0) };
+        }
         let end = Instant::now() + LONG;
-        let waited = Patience::until(end, gone).bound(|| wait(LONG));
+        let gone = |who| ASKED.replace(ASKED.get() + 1) == who;
+        let waited = Patience::until(end, 2, gone).bound(|| wait(LONG));
         assert!(matches!(waited, Err(BackendError::Abandoned { .. })));
-        assert_eq!(asked.get(), 3);
+        assert_eq!(ASKED.get(), 3);
     }
 }

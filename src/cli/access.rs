@@ -92,6 +92,10 @@ impl Access {
                     }
                     thread::sleep(POLL);
                 }
+                (Err(StoreError::HalfReceived { .. }), _) if purpose == Use::Read => {
+                    // It only shows a state that there was once it is finished.
+                    Store::connect(location, &ConnectOptions::default())?.release()?;
+                }
                 (Err(StoreError::Missing { location: named }), _)
                     if matches!(location, Location::Memory(_)) =>
                 {

@@ -126,7 +126,7 @@ pub enum CliError {
         /// What the system said.
         source: io::Error,
     },
-    /// What another process of this program says.
+    /// A failure with more to say than its cause, as what another process of this program says.
     #[error("{message}")]
     Passed {
         /// How it would have ended.

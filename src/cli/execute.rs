@@ -4,7 +4,8 @@ use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
 use super::{
-    blob, cp, files, gc, get, info, ls, mv, put, rm, snapshot_request, sweep, update, watch,
+    blob, cp, files, gc, get, info, ls, mv, put, rm, send_request, snapshot_request, sweep, update,
+    watch,
 };
 use crate::gc::GcError;
 use crate::store::{Store, StoreError};
@@ -59,6 +60,20 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
             dry_run,
         } => sweep::sweep(store, *before, keep, after.as_ref(), *dry_run),
         Request::Snapshot(request) => snapshot_request::answer(store, request),
+        Request::Send {
+            id,
+            from,
+            to,
+            resume,
+            part,
+        } => {
+            let what = send_request::What {
+                from: from.as_deref(),
+                to,
+                resume: *resume,
+            };
+            holder.sends().part(store, *id, &what, *part)
+        }
         Request::Files(request) => files::answer(holder, request),
     }
 }

@@ -10,7 +10,7 @@ use crate::codec::Check;
 use crate::fuse::MountError;
 use crate::gc::GcError;
 use crate::journal::JournalError;
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{SnapshotError, StreamError};
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::view::ViewError;
@@ -137,7 +137,7 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::NotBinary { .. } => Exit::Refused,
         StoreError::Format { .. } => Exit::Unsupported,
         StoreError::InUse { .. } => Exit::InUse,
-        StoreError::ReadOnly => Exit::Denied,
+        StoreError::ReadOnly | StoreError::HalfReceived { .. } => Exit::Denied,
         StoreError::Damaged { source, .. } => check(&source.check),
         StoreError::Tree { source, .. } => tree(source),
         StoreError::Source(source) | StoreError::Io { source, .. } => system(source),
@@ -153,10 +153,23 @@ fn store(error: &StoreError) -> Exit {
 
 fn snapshot(error: &SnapshotError) -> Exit {
     match error {
-        SnapshotError::BadName { .. } => Exit::Usage,
+        SnapshotError::BadName { .. } | SnapshotError::BadRange { .. } => Exit::Usage,
+        SnapshotError::Unfit { .. } | SnapshotError::NotResumable { .. } => Exit::Refused,
+        SnapshotError::Stream(error) => stream(error),
         SnapshotError::NotThen { .. } => Exit::NotFound,
         SnapshotError::Ended(_) => Exit::Failed,
         SnapshotError::Store(error) => store(error),
+    }
+}
+
+fn stream(error: &StreamError) -> Exit {
+    match error {
+        StreamError::NotAStream => Exit::Invalid,
+        StreamError::Version { .. } => Exit::Unsupported,
+        StreamError::Truncated { .. }
+        | StreamError::Damaged { .. }
+        | StreamError::Incomplete { .. } => Exit::Damaged,
+        StreamError::Io(source) => system(source),
     }
 }
 

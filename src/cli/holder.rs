@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use super::blob::Uploads;
 use super::check::Checks;
 use super::error::CliError;
+use super::send_request::Sends;
 use crate::store::Store;
 use crate::view::{View, ViewOptions};
 
@@ -21,6 +22,7 @@ pub struct Holder {
     view: Mutex<Option<Arc<View>>>,
     uploads: Uploads,
     checks: Checks,
+    sends: Sends,
 }
 
 impl Holder {
@@ -32,6 +34,7 @@ impl Holder {
             view: Mutex::new(None),
             uploads: Uploads::default(),
             checks: Checks::default(),
+            sends: Sends::default(),
         }
     }
 
@@ -48,6 +51,11 @@ impl Holder {
     /// Checks of it that are under way.
     pub(super) fn checks(&self) -> &Checks {
         &self.checks
+    }
+
+    /// Streams of its snapshots that are under way.
+    pub(super) fn sends(&self) -> &Sends {
+        &self.sends
     }
 
     /// Its files, made at the first use.

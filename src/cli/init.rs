@@ -48,6 +48,7 @@ impl Init {
             &CreateOptions {
                 id: self.id,
                 compressor,
+                replica: None,
             },
         )
         .map_err(|e| match e {

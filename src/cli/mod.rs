@@ -47,12 +47,15 @@ mod place;
 pub mod places;
 mod progress;
 mod put;
+mod receive;
 mod reclaimer;
 mod remote;
 mod request;
 mod resolve;
 mod retain;
 mod rm;
+mod send;
+mod send_request;
 pub mod signals;
 mod snapshot;
 mod snapshot_request;
@@ -106,6 +109,8 @@ enum Verb {
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     Log(versions::Log),
+    Send(send::Send),
+    Receive(receive::Receive),
     Watch(watch::Watch),
     Commit(commit::Commit),
     Gc(gc::Gc),
@@ -172,6 +177,8 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Info(verb) => verb.run(out),
         Verb::Snapshot(verb) => verb.run(out),
         Verb::Log(verb) => verb.run(out),
+        Verb::Send(verb) => verb.run(out),
+        Verb::Receive(verb) => verb.run(out),
         Verb::Watch(verb) => verb.run(out),
         Verb::Commit(verb) => verb.run(),
         Verb::Gc(verb) => verb.run(out),

@@ -8,6 +8,7 @@ use super::entry::{EntryInfo, Stamp};
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
 use super::place::{Bytes, NamePath};
+use super::send_request::Token;
 use super::snapshot_request::{SnapshotRequest, SnapshotResponse};
 use super::sweep::Before;
 
@@ -149,6 +150,19 @@ pub enum Request {
     Stats,
     /// Something with snapshots.
     Snapshot(SnapshotRequest),
+    /// A part of the stream of a snapshot. → [`Response::Value`], empty at its end
+    Send {
+        /// What its parts have in common.
+        id: Uuid,
+        /// The snapshot to begin with.
+        from: Option<String>,
+        /// The snapshot to send.
+        to: String,
+        /// Where to go on with an interrupted stream: see [`Token`].
+        resume: Option<Token>,
+        /// Which part: they come one after the other.
+        part: u64,
+    },
     /// Something with files and directories, as the mount shows them.
     Files(FileRequest),
 }
@@ -169,6 +183,7 @@ impl Request {
                 | Self::Part { .. }
                 | Self::Check { .. }
                 | Self::Reclaim
+                | Self::Send { .. }
                 | Self::Watch { .. }
                 | Self::Stats
                 | Self::Sweep { dry_run: true, .. }

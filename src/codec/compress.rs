@@ -94,6 +94,11 @@ impl<'a> Compressed<'a> {
         &self.bytes
     }
 
+    /// Bytes that a blob holds.
+    pub fn into_bytes(self) -> Cow<'a, [u8]> {
+        self.bytes
+    }
+
     /// The value again, of at most `limit` bytes.
     pub fn decompress(self, limit: u64) -> Result<Cow<'a, [u8]>, Check> {
         match self.compressor {

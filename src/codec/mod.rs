@@ -247,5 +247,23 @@ impl Codec {
     }
 }
 
+/// Compresses bytes that are no blob, where that is worth it: the number of the compressor, as in a
+/// header, and what it made of them.
+#[must_use]
+pub fn pack(bytes: &[u8]) -> (u8, Cow<'_, [u8]>) {
+    let packed = Compressed::compress(Compressor::Lz4, bytes);
+    (packed.compressor().number(), packed.into_bytes())
+}
+
+/// What [`pack`] was given.
+///
+/// # Errors
+/// One that says what is wrong; nothing larger than `limit` bytes is allocated.
+pub fn unpack(compressor: u8, packed: &[u8], limit: u64) -> Result<Cow<'_, [u8]>, Check> {
+    let compressor = Compressor::from_number(compressor);
+    let compressor = compressor.ok_or(Check::ContentSize)?;
+    Compressed::stored(compressor, packed).decompress(limit)
+}
+
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use fuser::{
 
 use super::answer::{self, GENERATION, Lifetime};
 use super::convert::{bare_attr, file_attr, file_type, set_time};
-use super::crew::Crew;
+use super::crew::{Crew, Seat};
 use super::guard::{Guard, Task};
 use super::init::{self, Protocol};
 use super::operation::Operation;
@@ -49,19 +49,23 @@ pub(super) struct Desk {
 }
 
 /// An operation on the thread that does it.
-struct Doing {
+struct Doing<'s> {
     desk: Arc<Desk>,
     task: Task,
     caller: Caller,
+    seat: Seat<'s>,
 }
 
-impl Doing {
+impl Doing<'_> {
+    /// Asks the view, once. What follows is the answer.
     fn run<T>(
         &self,
         run: impl FnOnce(&Namespace, &Caller) -> Result<T, ViewError>,
     ) -> Result<T, Errno> {
         let caller = &self.caller;
-        self.desk.guard.run(&self.task, |view| run(view, caller))
+        let answer = self.desk.guard.run(&self.task, |view| run(view, caller));
+        self.seat.leave();
+        answer
     }
 
     /// Answers as if a name that is there had just been made.
@@ -110,21 +114,27 @@ impl Adaptor {
         operation: Operation,
         ino: INodeNo,
         what: &A,
-        work: impl FnOnce(&Doing, &A) + Send + 'static,
+        work: impl FnOnce(&Doing<'_>, &A) + Send + 'static,
     ) where
         A: ToOwned + ?Sized,
         A::Owned: Send + 'static,
     {
-        let doing = Doing {
-            desk: Arc::clone(&self.desk),
-            task: Task::new(operation, ino.0, request.pid()),
-            caller: Caller {
-                uid: request.uid(),
-                gid: request.gid(),
-                pid: request.pid(),
-            },
+        let desk = Arc::clone(&self.desk);
+        let task = Task::new(operation, ino.0, request.pid());
+        let caller = Caller {
+            uid: request.uid(),
+            gid: request.gid(),
+            pid: request.pid(),
         };
-        self.crew.run(what, move |what| work(&doing, what));
+        self.crew.run(what, move |seat, what| {
+            let doing = Doing {
+                desk,
+                task,
+                caller,
+                seat,
+            };
+            work(&doing, what);
+        });
     }
 }
 

@@ -6,6 +6,7 @@
 //! has read to a helper and goes on reading.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -55,6 +56,17 @@ impl std::fmt::Debug for Helpers {
     }
 }
 
+/// What makes a reader count as busy.
+pub(super) struct Seat<'a>(Cell<Option<Counted<'a>>>);
+
+impl Seat<'_> {
+    /// There is nothing to wait for any more. To be said before the answer: that wakes whoever
+    /// waits for it, who may ask the next thing before this thread comes back to read.
+    pub(super) fn leave(&self) {
+        drop(self.0.take());
+    }
+}
+
 /// Takes one from a count when it goes, also in a panic.
 struct Counted<'a>(&'a AtomicUsize);
 
@@ -80,18 +92,19 @@ impl Crew {
     }
 
     /// Does `work` on this reading thread or has it done by a helper, with `what` it is about.
-    pub(super) fn run<A>(&self, what: &A, work: impl FnOnce(&A) + Send + 'static)
+    pub(super) fn run<A>(&self, what: &A, work: impl FnOnce(Seat<'_>, &A) + Send + 'static)
     where
         A: ToOwned + ?Sized,
         A::Owned: Send + 'static,
     {
         let others = self.busy.fetch_add(1, Ordering::AcqRel);
-        let _busy = Counted(&self.busy);
+        let busy = Counted(&self.busy);
         if others + 1 < self.readers {
-            return survive(|| work(what));
+            let seat = Seat(Cell::new(Some(busy)));
+            return survive(|| work(seat, what));
         }
         let owned = what.to_owned();
-        let job: Job = Box::new(move || work(owned.borrow()));
+        let job: Job = Box::new(move || work(Seat(Cell::new(None)), owned.borrow()));
         if let Err(job) = self.helpers.take(job) {
             survive(job);
         }
@@ -181,13 +194,13 @@ mod tests {
         for number in 0..50 {
             let (gone, tell) = (Arc::clone(&gone), tell.clone());
             // Comes back although what it was given has not ended.
-            crew.run(&number, move |number| {
+            crew.run(&number, move |_, number| {
                 let _end = gone.lock().recv();
                 tell.send(*number).unwrap();
             });
         }
         assert!(told.try_recv().is_err(), "they wait");
-        crew.run(&50, move |number| tell.send(*number).unwrap());
+        crew.run(&50, move |_, number| tell.send(*number).unwrap());
         assert_eq!(told.recv().unwrap(), 50, "it does not");
         drop(go);
         crew.handed_over().finish();
@@ -199,13 +212,13 @@ mod tests {
     #[test]
     fn a_panic_ends_no_thread_and_keeps_nobody_waiting() {
         let crew = Crew::new(1);
-        crew.run("a", |_| panic!("as a test"));
+        crew.run("a", |_, _| panic!("as a test"));
         let (tell, told) = channel();
-        crew.run("b", move |_| tell.send(()).unwrap());
+        crew.run("b", move |_, _| tell.send(()).unwrap());
         told.recv().unwrap();
         crew.handed_over().finish();
         // On a reading thread.
-        Crew::new(2).run("c", |_| panic!("as a test"));
+        Crew::new(2).run("c", |_, _| panic!("as a test"));
     }
 
     #[test]
@@ -213,11 +226,25 @@ mod tests {
         let crew = Arc::new(Crew::new(2));
         let (tell, told) = channel();
         let (inner, own) = (Arc::clone(&crew), thread::current().id());
-        crew.run("a", move |_| {
+        crew.run("a", move |_, _| {
             assert_eq!(thread::current().id(), own);
             let tell = tell.clone();
-            inner.run("b", move |_| tell.send(thread::current().id()).unwrap());
+            inner.run("b", move |_, _| tell.send(thread::current().id()).unwrap());
         });
         assert_ne!(told.recv().unwrap(), own);
+    }
+
+    #[test]
+    fn a_reader_that_only_answers_is_free() {
+        let crew = Arc::new(Crew::new(2));
+        let (tell, told) = channel();
+        let (inner, own) = (Arc::clone(&crew), thread::current().id());
+        crew.run("a", move |seat, _| {
+            seat.leave();
+            let tell = tell.clone();
+            inner.run("b", move |_, _| tell.send(thread::current().id()).unwrap());
+        });
+        assert_eq!(told.recv().unwrap(), own);
+        assert_eq!(crew.busy.load(Ordering::Acquire), 0);
     }
 }

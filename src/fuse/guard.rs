@@ -96,7 +96,7 @@ impl<V> Guard<V> {
         }
         let end = begun.checked_add(self.timeout).unwrap_or(begun);
         // fuser drops what the kernel says of signals: whoever is killed would wait to the end.
-        let patience = Patience::until(end, move || is_being_killed(pid));
+        let patience = Patience::until(end, pid, is_being_killed);
         match catch_unwind(AssertUnwindSafe(|| patience.bound(|| run(&self.view)))) {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {

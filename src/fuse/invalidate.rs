@@ -2,8 +2,8 @@
 //!
 //! The kernel takes locks while it forgets a name or a page, and these are held by whoever waits
 //! for an answer of this filesystem. So a thread of its own does the telling, which holds no lock:
-//! operations only queue and never wait; callers from outside the mount may wait for the queue to
-//! drain, holding no lock either.
+//! operations on files only queue and never wait; callers from outside the mount may wait for the queue
+//! to drain, holding no lock either, and so may operations beside the files, for a bounded time.
 
 use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
@@ -21,6 +21,9 @@ use parking_lot::{Condvar, Mutex};
 use super::wake::Waker;
 use crate::value::KeyPath;
 use crate::view::{Ino, Invalidate};
+
+/// How long an operation waits for the kernel at most.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// The queue of what the kernel has to forget. Clones are the same queue.
 #[derive(Clone, Default)]
@@ -82,21 +85,26 @@ impl Invalidator {
             return Ok(());
         }
         let deadline = Instant::now().checked_add(timeout);
+        if !self.wait(deadline) {
+            return Err(StillCached { waited: timeout });
+        }
+        // While watchers are woken this process has a directory of the mount open.
+        self.0.waker.flush(deadline);
+        Ok(())
+    }
+
+    /// Waits until all is told that was queued before; false at the deadline.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.0.state.lock();
         let goal = state.count_queued;
         while state.count_told < goal && !state.closed {
             match deadline {
-                Some(deadline) if Instant::now() >= deadline => {
-                    return Err(StillCached { waited: timeout });
-                }
+                Some(deadline) if Instant::now() >= deadline => return false,
                 Some(deadline) => drop(self.0.told.wait_until(&mut state, deadline)),
                 None => self.0.told.wait(&mut state),
             }
         }
-        drop(state);
-        // While watchers are woken this process has a directory of the mount open.
-        self.0.waker.flush(deadline);
-        Ok(())
+        true
     }
 
     /// What wakes watchers.
@@ -180,6 +188,13 @@ impl Invalidate for Invalidator {
 
     fn written(&self, path: KeyPath, known: bool) {
         self.queue(Item::Watchers(path, known));
+    }
+
+    /// The crew has others who answer what the kernel may wait for meanwhile.
+    fn catch_up(&self) {
+        if !self.wait(Instant::now().checked_add(MOMENT)) {
+            tracing::warn!("the kernel still keeps outdated names or pages after {MOMENT:?}");
+        }
     }
 }
 

@@ -41,6 +41,8 @@
 
 mod error;
 mod pace;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -141,6 +143,7 @@ pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
         finder: Finder {
             bytes: 0,
             unreadable: None,
+            held: false,
             stop,
         },
     };
@@ -240,7 +243,9 @@ impl Marker<'_> {
     }
 
     fn held(&mut self, addr: PageAddr, kind: live::PageKind) -> Result<(), GcError> {
+        self.finder.held = true;
         let done = self.walk.held(addr, kind, &mut self.finder);
+        self.finder.held = false;
         done.map_err(|e| self.finder.error(e))
     }
 }
@@ -250,6 +255,8 @@ struct Finder<'a> {
     bytes: u64,
     /// Where a page does not read.
     unreadable: Option<KeyPath>,
+    /// It is below a page that memory refers to.
+    held: bool,
     stop: &'a AtomicBool,
 }
 
@@ -273,6 +280,10 @@ impl Visitor for Finder<'_> {
     }
 
     fn damaged(&mut self, path: &KeyPath, error: TreeError) -> Result<(), TreeError> {
+        // Who refers to it may use another store with the same pages, of which this one has a part.
+        if self.held && matches!(error, TreeError::MissingPage { .. }) {
+            return Ok(());
+        }
         self.unreadable = Some(path.clone());
         Err(error)
     }

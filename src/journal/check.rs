@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::frame::{FRAMES_AT, Header, Key, frame_length, header_store};
+use super::frame::{FRAME_HEADER, FRAMES_AT, Header, Key, frame_length, header_store};
 use super::recover::{Found, list, read_segment, recover};
+use super::segment::{is_spare, segment_first};
 use super::{JournalError, JournalRecord, Result, note};
 
 /// Something that is not as the journal wrote it.
@@ -163,7 +164,7 @@ fn strays(dir: &Path, key: &Key, flaws: &mut Vec<JournalFlaw>) -> Result<()> {
             if note::read(dir, key) == 0 && fs::metadata(&path).is_ok_and(|m| m.len() > 0) {
                 flaws.push(flaw(path, 0, "it says nothing: its check is wrong", true));
             }
-        } else if super::segment::segment_first(Path::new(&entry_name(&path))).is_none() {
+        } else if segment_first(Path::new(&entry_name(&path))).is_none() && !is_spare(&path) {
             flaws.push(flaw(path, 0, "it does not belong here", true));
         }
     }
@@ -216,6 +217,11 @@ fn judge(segment: &Found, folded: u64, dropped_after: Option<u64>, flaws: &mut V
     let end = last.map_or(start, |frame| frame.offset + frame_length(frame.payload));
     let next = last.map_or(segment.first, |frame| frame.seq.saturating_add(1));
     let rest = segment.content.get(end..).unwrap_or_default();
+    // After an end that shows there may be what the segment was made of.
+    let ends = rest
+        .windows(FRAME_HEADER)
+        .position(|b| b == [0; FRAME_HEADER]);
+    let rest = rest.get(..ends.unwrap_or(rest.len())).unwrap_or_default();
     if let Some(length) = rest.iter().rposition(|byte| *byte != 0) {
         let harmless = dropped(next);
         let reason = if harmless {

@@ -17,7 +17,9 @@ pub const HEADER: usize = 56;
 pub const ALIGN: usize = 8;
 
 const MAGIC: [u8; 8] = *b"kfsjrnl\0";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The formats that can be read.
+const KNOWN: std::ops::RangeInclusive<u32> = 1..=FORMAT;
 const CHECK: usize = 16;
 
 /// What a note's check covers before the number; frames and headers are longer.
@@ -204,9 +206,10 @@ fn read_header(key: &Key, store: &Uuid, bytes: &[u8]) -> Option<Header> {
     if own_key.check([covered]) != check {
         return None;
     }
-    Some(match u32::from_le_bytes(*format) {
-        FORMAT if other => Header::OtherStore,
-        FORMAT => Header::Valid(first),
-        format => Header::OtherFormat(format),
+    let format = u32::from_le_bytes(*format);
+    Some(match KNOWN.contains(&format) {
+        true if other => Header::OtherStore,
+        true => Header::Valid(first),
+        false => Header::OtherFormat(format),
     })
 }

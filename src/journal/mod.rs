@@ -9,7 +9,7 @@
 //!  0       8        12    16           32          40      56   64          0        8       24
 //!  +-------+--------+-----+------------+-----------+-------+----+--------   +--------+-------+
 //!  | magic | format | 0   | store UUID | first seq | check | 0  | frames …  | synced | check |
-//!  | 8 B   | u32: 1 | u32 | 16 B       | u64       | 16 B  | 8 B|           | u64    | 16 B  |
+//!  | 8 B   | u32: 2 | u32 | 16 B       | u64       | 16 B  | 8 B|           | u64    | 16 B  |
 //!  +-------+--------+-----+------------+-----------+-------+----+--------   +--------+-------+
 //!
 //!  frame, at a multiple of 8:
@@ -22,7 +22,10 @@
 //! Numbers are little-endian. A *check* is the first 16 bytes of BLAKE3, keyed with a key derived
 //! from the store's UUID, over everything else in its structure and, for frames, over the
 //! segment's first sequence number and the position in the file: a copy of a frame is valid
-//! nowhere else. The frames end with zeroes or the end of the file.
+//! nowhere else. The frames end with 36 zeroes or the end of the file. What follows the zeroes
+//! belongs to nothing: a segment of which everything is folded becomes the file `spare`, and the
+//! next segment is made of that, because writing over blocks makes a sync much cheaper. In format 1,
+//! which is read, too, there are only zeroes.
 //!
 //! # What a crash leaves
 //!
@@ -319,7 +322,7 @@ impl Journal {
             .count();
         let (mut removed, mut outcome) = (0, Ok(()));
         for segment in writer.closed.iter().take(count) {
-            outcome = segment.remove();
+            outcome = segment.retire(&self.dir);
             if outcome.is_err() {
                 break;
             }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use nix::fcntl::{FallocateFlags, fallocate};
 use uuid::Uuid;
 
-use super::frame::{FRAMES_AT, Key, Place, encode_frame, encode_header, frame_length};
+use super::frame::{
+    FRAME_HEADER, FRAMES_AT, HEADER, Key, Place, encode_frame, encode_header, frame_length,
+};
 use super::marks::Marks;
 use super::{JournalError, Result, faults};
 
@@ -21,6 +23,9 @@ pub const SEGMENT_LENGTH: u64 = 16 * 1024 * 1024;
 const RESERVE: u64 = 4 * 1024 * 1024;
 
 const EXTENSION: &str = "journal";
+
+/// What the spare segment is called, which the next segment is made of.
+const SPARE: &str = "spare";
 
 /// The name of the segment that begins with `first`.
 pub fn segment_path(dir: &Path, first: u64) -> PathBuf {
@@ -34,6 +39,11 @@ pub fn segment_first(name: &Path) -> Option<u64> {
         return None;
     }
     stem.parse().ok()
+}
+
+/// Whether a file of a journal is the spare segment.
+pub fn is_spare(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == SPARE)
 }
 
 /// Makes the names in `dir` durable.
@@ -110,6 +120,8 @@ pub struct Segment {
     end: u64,
     /// Up to where space is reserved.
     reserved: u64,
+    /// Up to where there may be bytes of the segment that this one was made of.
+    used_before: u64,
     /// The last record in it, if any.
     last: Option<u64>,
     marks: Marks,
@@ -118,8 +130,14 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Makes a segment file that begins with the record `first`, durably.
+    /// Makes a segment file that begins with the record `first`, durably: of the spare one if there
+    /// is one, because a sync of blocks that were written before takes half the time of one of
+    /// blocks that are only reserved (105 µs and 240 µs on the machine this was measured on).
     pub fn create(dir: &Path, key: &Key, store: &Uuid, first: u64) -> Result<Self> {
+        let header = encode_header(key, store, first);
+        if let Some(segment) = Self::from_spare(dir, &header, first) {
+            return Ok(segment);
+        }
         let path = segment_path(dir, first);
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(true);
@@ -127,23 +145,42 @@ impl Segment {
             .open(&path)
             .map_err(|e| JournalError::io("create", &path, e))?;
         let file = SegmentFile { path, first, file };
-        let prepared = prepare(&file, dir, key, store);
-        let reserved = match prepared {
-            Ok(reserved) => reserved,
+        match prepare(&file, dir, &header) {
+            Ok(reserved) => Ok(Self::new(file, reserved, 0)),
             Err(error) => {
                 // An unfinished file is no harm, but it takes space that may be what is missing.
                 drop(remove(&file.path));
-                return Err(error);
+                Err(error)
             }
-        };
-        Ok(Self {
+        }
+    }
+
+    /// The spare segment as a new one; `None` if there is none or it is no use.
+    fn from_spare(dir: &Path, header: &[u8; HEADER], first: u64) -> Option<Self> {
+        let spare = dir.join(SPARE);
+        if !spare.exists() {
+            return None;
+        }
+        match take_spare(dir, &spare, header, first) {
+            Ok((file, length)) => Some(Self::new(file, length, length)),
+            Err(error) => {
+                tracing::debug!(%error, "a fresh segment is made");
+                drop(remove(&spare));
+                None
+            }
+        }
+    }
+
+    fn new(file: SegmentFile, reserved: u64, used_before: u64) -> Self {
+        Self {
             file: Arc::new(file),
             end: FRAMES_AT,
             reserved,
+            used_before,
             last: None,
             marks: Marks::default(),
             buffer: Vec::new(),
-        })
+        }
     }
 
     /// Whether a record with this much payload still goes here. One always does.
@@ -164,6 +201,10 @@ impl Segment {
             if self.file.reserve(self.reserved, wanted) {
                 self.reserved = wanted;
             }
+        }
+        if end < self.used_before {
+            // What stands there belongs to nothing, and the end of the frames must show.
+            self.buffer.resize(self.buffer.len() + FRAME_HEADER, 0);
         }
         if let Err(error) = self.file.write_at(&self.buffer, self.end) {
             return Err(self.cut_back(error));
@@ -224,17 +265,46 @@ impl Segment {
 }
 
 /// Writes the header and reserves space. Returns up to where.
-fn prepare(file: &SegmentFile, dir: &Path, key: &Key, store: &Uuid) -> Result<u64> {
+fn prepare(file: &SegmentFile, dir: &Path, header: &[u8; HEADER]) -> Result<u64> {
     let reserved = if file.reserve(0, RESERVE) {
         RESERVE
     } else {
         FRAMES_AT
     };
     file.set_length(reserved)?;
-    file.write_at(&encode_header(key, store, file.first), 0)?;
+    file.write_at(header, 0)?;
     file.sync()?;
     sync_dir(dir)?;
     Ok(reserved)
+}
+
+/// Makes the spare segment the one that begins with `first`, and tells its length. It gets its name
+/// only once its header is durable: under that name there is never another header.
+fn take_spare(
+    dir: &Path,
+    spare: &Path,
+    header: &[u8; HEADER],
+    first: u64,
+) -> Result<(SegmentFile, u64)> {
+    let file = SegmentFile::open(spare.to_owned(), first)?;
+    let length = file
+        .file
+        .metadata()
+        .map_err(|e| file.failed("look at", e))?;
+    let mut beginning = [0; FRAMES_AT as usize + FRAME_HEADER];
+    for (byte, header) in beginning.iter_mut().zip(header) {
+        *byte = *header;
+    }
+    file.write_at(&beginning, 0)?;
+    file.sync()?;
+    let path = segment_path(dir, first);
+    std::fs::rename(spare, &path).map_err(|e| file.failed("rename", e))?;
+    let file = SegmentFile { path, ..file };
+    if let Err(error) = sync_dir(dir) {
+        drop(remove(&file.path));
+        return Err(error);
+    }
+    Ok((file, length.len()))
 }
 
 /// A segment that is kept until its records are folded.
@@ -277,7 +347,19 @@ impl Closed {
         self.marks.live(self.end)
     }
 
-    pub fn remove(&self) -> Result<()> {
-        remove(&self.path)
+    /// Makes room: the file becomes the spare segment, or goes if it would be a long one.
+    ///
+    /// A record of it is never taken for one of the segment that is made of it: that begins after
+    /// the last record here, and the check of a frame covers with what record its segment begins.
+    pub fn retire(&self, dir: &Path) -> Result<()> {
+        if self.end > SEGMENT_LENGTH {
+            return remove(&self.path);
+        }
+        match std::fs::rename(&self.path, dir.join(SPARE)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(JournalError::io("rename", &self.path, source))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -103,7 +103,7 @@ fn the_layout_is_the_one_drawn() {
     append(&journal, 8..=8);
     let file = dir.path().join("00000000000000000007.journal");
     let bytes = fs::read(file).unwrap();
-    assert_eq!(bytes[..16], *b"kfsjrnl\0\x01\0\0\0\0\0\0\0");
+    assert_eq!(bytes[..16], *b"kfsjrnl\0\x02\0\0\0\0\0\0\0");
     assert_eq!(bytes[16..32], *STORE.as_bytes());
     assert_eq!(bytes[32..40], 7_u64.to_le_bytes());
     let note = fs::read(dir.path().join("synced")).unwrap();
@@ -516,4 +516,75 @@ fn a_segment_is_durable_with_its_name_before_its_first_record() {
     append(&journal, 2..=2);
     journal.sync().unwrap();
     assert_eq!(STEPS.take(), [Step::Write, Step::Sync]);
+}
+
+/// A journal whose segment is made of the spare one, with the records 1001 to 1020 of equal length
+/// over the places of older ones. Gives its directory and the bytes that were there before.
+fn over_a_spare() -> (tempfile::TempDir, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 0);
+    for seq in 1..=1000 {
+        journal.append(seq, &[1; 2000]).unwrap();
+    }
+    journal.sync().unwrap();
+    let before = fs::read(files(dir.path()).remove(0)).unwrap();
+    journal.release(1000).unwrap();
+    assert!(files(dir.path()).is_empty());
+    STEPS.take();
+    for seq in 1001..=1020 {
+        journal.append(seq, &[2; 2000]).unwrap();
+    }
+    let made = [Step::Write, Step::Sync, Step::SyncDirectory, Step::Write];
+    assert_eq!(STEPS.take()[..4], made, "durable before its first record");
+    (dir, before)
+}
+
+#[test]
+fn a_segment_made_of_the_spare_one_shows_nothing_of_it() {
+    let (dir, before) = over_a_spare();
+    let path = files(dir.path()).remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let (first, length) = (64, frame_length(2000));
+    let end = first + 20 * length;
+    assert!(bytes.len() > 1 << 20, "it is not truncated");
+    assert_eq!(bytes[end..end + 36], [0; 36], "the end shows");
+    assert_eq!(bytes[end + 36..], before[end + 36..bytes.len()]);
+    assert_eq!(read_only(dir.path(), &STORE, 1000).unwrap().len(), 20);
+    assert_eq!(
+        inspect(dir.path(), &STORE, Some(1000)).unwrap().flaws,
+        [],
+        "what follows the end is no damage"
+    );
+    assert_eq!(inspect(dir.path(), &STORE, None).unwrap().flaws, []);
+}
+
+#[test]
+fn what_a_power_loss_leaves_of_the_spare_segment_is_no_record() {
+    let (dir, before) = over_a_spare();
+    let path = files(dir.path()).remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let end = 64 + 20 * frame_length(2000);
+    // What was written in some sectors has not come to the disk.
+    for sector in (512..end).step_by(512) {
+        for lost in [sector..sector + 512, sector..bytes.len()] {
+            let mut torn = bytes.clone();
+            torn[lost.clone()].copy_from_slice(&before[lost.clone()]);
+            fs::write(&path, &torn).unwrap();
+            let whole = (lost.start - 64) / frame_length(2000);
+            let found = read_only(dir.path(), &STORE, 1000).unwrap();
+            assert_eq!(found.len(), whole.min(20), "lost {lost:?}");
+            assert!(
+                found
+                    .iter()
+                    .zip(1001..)
+                    .all(|(record, seq)| record.seq == seq && record.payload == [2; 2000])
+            );
+            let flaws = inspect(dir.path(), &STORE, Some(1000)).unwrap().flaws;
+            assert!(flaws.iter().all(|flaw| flaw.harmless), "{flaws:?}");
+        }
+    }
+    fs::write(&path, &bytes).unwrap();
+    let (journal, found) = open(dir.path(), 1000);
+    assert_eq!(found.len(), 20);
+    journal.append(1021, b"").unwrap();
 }

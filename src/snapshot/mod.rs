@@ -2,21 +2,30 @@
 //!
 //! [`take`] costs the same whatever the store holds; [`open`] gives a handle that shows it and refuses
 //! writes. How the store keeps what it replaces says `store::epochs`. A [`Transaction`] is a private
-//! state over such an instant, and becomes part of the store in one write.
+//! state over such an instant, and becomes part of the store in one write. A [`Sender`] and
+//! [`receive`](fn@receive) bring a snapshot, or what it has otherwise than an earlier one, into another
+//! store.
 
 mod diff;
 mod error;
+mod frame;
 mod history;
+mod receive;
 mod restore;
 mod retention;
+mod send;
+pub mod stream;
 mod transaction;
 
 pub use crate::tree::diff::Difference;
 pub use diff::{Each, diff};
 pub use error::SnapshotError;
+pub use frame::StreamError;
 pub use history::{Version, history};
+pub use receive::{ReceiveOptions, Received, receive, resume_position};
 pub use restore::{restore, roll_back};
 pub use retention::Retention;
+pub use send::Sender;
 pub use transaction::{Clash, Conflict, Transaction};
 
 use crate::store::{Store, StoreError};

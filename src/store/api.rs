@@ -7,7 +7,7 @@ use super::links::Met;
 use super::meters::Call;
 use super::record::{Doc, KeyedDoc, Kind, Meta};
 use super::{Store, StoreError, Tx, show_key, show_path};
-use crate::tree::convert::{FileOf, LinkedFiles};
+use crate::tree::convert::{Declared, FileOf, LinkedFiles, Merge};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Node, Op, Pager, Time, TreeError, convert, links};
 use crate::value::{Key, KeyPath, Value, cbor};
@@ -361,6 +361,19 @@ impl Tx<'_> {
     /// # Errors
     /// As [`Store::assoc_in`].
     pub fn assoc_in(&mut self, path: &[Key], value: &Value) -> Result<(), StoreError> {
+        self.merge_in(path, value, Declared::Dropped)
+    }
+
+    /// Puts a value at a path, as [`Store::assoc_in`] does; says what becomes of declared types below.
+    ///
+    /// # Errors
+    /// As [`Store::assoc_in`].
+    pub fn merge_in(
+        &mut self,
+        path: &[Key],
+        value: &Value,
+        declared: Declared,
+    ) -> Result<(), StoreError> {
         let Some(top) = path.first() else {
             return Err(StoreError::EmptyPath);
         };
@@ -407,14 +420,12 @@ impl Tx<'_> {
             written: BTreeMap::new(),
             failure: None,
         };
-        let entry = convert::merge(
-            old.as_ref().map(|f| &f.entry),
-            &nested,
+        let merge = Merge {
             now,
-            above,
             pager,
-            &mut met,
-        );
+            declared,
+        };
+        let entry = merge.entry(old.as_ref().map(|f| &f.entry), &nested, above, &mut met);
         let Met {
             written, failure, ..
         } = met;

@@ -373,13 +373,24 @@ impl Docs {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        let mut page = self.all_at(epoch, after, limit)?;
+        page.docs.retain(|(key, _)| !crate::tree::is_hidden(key));
+        Ok(page)
+    }
+
+    /// Like [`Docs::page_at`] with the hidden documents that a snapshot shows.
+    pub fn all_at(
+        &self,
+        epoch: u64,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
         let epochs = self.epochs();
         let under: Vec<u64> = [&[LIVE_EPOCH], epochs.from(epoch)].concat();
         let (addresses, next) = self.addresses_after(&under, after, limit)?;
         let mut docs = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let version = self.version_at(&address, None, epoch)?;
-            docs.extend(version.filter(|(key, _)| !crate::tree::is_hidden(key)));
+            docs.extend(self.version_at(&address, None, epoch)?);
         }
         Ok(Page { docs, next })
     }

@@ -17,7 +17,7 @@ use super::record::{self, Doc};
 use super::{Store, StoreError, Tx, fork};
 use crate::backend::{Batch, Precondition};
 use crate::tree::snapshots::{self, Listed};
-use crate::tree::{Entry, Op, TreeError, snapshots_key};
+use crate::tree::{Entry, Op, Time, TreeError, snapshots_key};
 use crate::value::Key;
 
 /// Kept records go to the backend in batches of about that many bytes.
@@ -57,9 +57,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::SnapshotExists`]; those of the journal.
     pub fn take_snapshot(&self, name: &str) -> Result<Listed, StoreError> {
+        self.enlist(name, &|time| snapshots::taken(name, time))
+    }
+
+    /// Adds a line to the list of snapshots, which shows what there is then.
+    pub(super) fn enlist(
+        &self,
+        name: &str,
+        line: &dyn Fn(Time) -> Entry,
+    ) -> Result<Listed, StoreError> {
         let number = Arc::new(AtomicU64::new(0));
-        let time = self.transact(|tx| {
-            let time = tx.now;
+        let entry = self.transact(|tx| {
             if tx.snapshot_named(name)?.is_some() {
                 let name = name.to_owned();
                 return Err(StoreError::SnapshotExists { name });
@@ -72,10 +80,10 @@ impl Store {
                 // The line is added with a lock held: what is read for that is read now.
                 tx.find_name(&snapshots::place(u64::MAX))?;
             }
-            let entry = snapshots::taken(name, time);
-            let number = Arc::clone(&number);
+            let entry = line(tx.now);
+            let (put, number) = (entry.clone(), Arc::clone(&number));
             tx.numbered = Some(Box::new(move |tx, epoch| {
-                tx.put(snapshots::place(epoch), entry, None)?;
+                tx.put(snapshots::place(epoch), put, None)?;
                 tx.on_commit_epochs(move |epochs| {
                     epochs.all.push(epoch);
                     epochs.taken.push(epoch);
@@ -83,12 +91,11 @@ impl Store {
                 number.store(epoch, Ordering::Release);
                 Ok(())
             }));
-            Ok(time)
+            Ok(entry)
         })?;
-        Ok(Listed {
-            epoch: number.load(Ordering::Acquire),
-            taken: Some((name.to_owned(), time)),
-        })
+        let epoch = number.load(Ordering::Acquire);
+        let listed = snapshots::line(epoch, &entry, self.pager());
+        listed.map_err(|e| StoreError::tree(&snapshots_key(), e))
     }
 
     /// Drops a snapshot. What it alone needs is freed by the next collection.
@@ -204,6 +211,28 @@ impl Store {
         Ok((changed, next))
     }
 
+    /// Up to about `limit` documents that a snapshot shows, the hidden ones included, as what came
+    /// since there was nothing; and where to go on, as [`Store::changes_after`].
+    ///
+    /// # Errors
+    /// As [`Store::changes_after`].
+    pub fn all_after(
+        &self,
+        epoch: u64,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<(Vec<Changed>, Option<Vec<u8>>), StoreError> {
+        self.check_open()?;
+        let page = self.inner.docs.all_at(epoch, after, limit)?;
+        self.check_taken(epoch)?;
+        let came = page.docs.into_iter().map(|(key, doc)| Changed {
+            key,
+            old: None,
+            new: Some(doc),
+        });
+        Ok((came.collect(), page.next))
+    }
+
     /// Keeps what snapshots need of what is about to be replaced.
     pub(super) fn keep(
         &self,
@@ -247,7 +276,7 @@ impl Store {
     }
 
     /// The blob of what stands in a live record, for an epoch; `None` if no snapshot needs it.
-    fn to_keep(
+    pub(super) fn to_keep(
         &self,
         key: &Key,
         address: &[u8],
@@ -283,13 +312,13 @@ impl Store {
         Ok(false)
     }
 
-    fn is_there(&self, address: &[u8]) -> Result<bool, StoreError> {
+    pub(super) fn is_there(&self, address: &[u8]) -> Result<bool, StoreError> {
         let pager = self.pager();
         let found = pager.backend().get_range(address, 0..0, pager.deadline())?;
         Ok(found.is_some())
     }
 
-    fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+    pub(super) fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         let pager = self.pager();
         if !batch.is_empty() {
             pager.backend().apply(batch, pager.deadline())?;
@@ -363,7 +392,7 @@ impl Store {
     }
 }
 
-fn no_snapshot(name: &str) -> StoreError {
+pub(super) fn no_snapshot(name: &str) -> StoreError {
     StoreError::NoSnapshot {
         name: name.to_owned(),
     }

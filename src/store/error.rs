@@ -87,6 +87,15 @@ pub enum StoreError {
         /// The name; the number of the one that was dropped while it was read.
         name: String,
     },
+    /// A snapshot that was received is only half in place.
+    #[error(
+        "{location}: a received snapshot was cut short while it was put in place; \
+         whatever opens the store for writing finishes it, as kfs gc {location}"
+    )]
+    HalfReceived {
+        /// Where.
+        location: String,
+    },
     /// The empty path names no value.
     #[error("the path is empty; a value of the store has at least a key")]
     EmptyPath,

@@ -263,6 +263,7 @@ impl Store {
         }
         let header = Header {
             id: inner.id,
+            pages: inner.page_id,
             format: FORMAT,
             created: inner.created,
             compressor: inner.compressor,

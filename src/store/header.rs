@@ -3,8 +3,11 @@
 //! ```text
 //! meta  = empty
 //! value = {"id": bytes(16), "format": 2, "created": time, "compressor": "none" | "lz4",
-//!          "folded": sequence, "clock": time}
+//!          "folded": sequence, "clock": time, "pages": bytes(16)}
 //! ```
+//! `pages`, which may be missing, is the UUID that keys the addresses of pages, where it is not the
+//! store's own: that of the store whose pages this one was made to receive.
+//!
 //! The blob's checksum is bound to no store id (the id is inside); everything else's is.
 
 use uuid::Uuid;
@@ -29,6 +32,8 @@ const OLDEST: u64 = 1;
 pub struct Header {
     /// The store's UUID.
     pub id: Uuid,
+    /// The UUID that keys the addresses of its pages.
+    pub pages: Uuid,
     /// The format in which it was found; it is written in the present one.
     pub format: u64,
     /// When it was made.
@@ -50,7 +55,7 @@ impl Header {
     pub fn seal(&self) -> Result<Vec<u8>, StoreError> {
         let mut value = Vec::new();
         let mut w = Writer::new(&mut value);
-        w.map(6);
+        w.map(if self.pages == self.id { 6 } else { 7 });
         w.text("id");
         w.bytes(self.id.as_bytes());
         w.text("format");
@@ -66,6 +71,10 @@ impl Header {
         w.uint(self.folded);
         w.text("clock");
         write_time(&mut w, self.clock);
+        if self.pages != self.id {
+            w.text("pages");
+            w.bytes(self.pages.as_bytes());
+        }
         codec()
             .seal(HEADER, &[], &value)
             .map_err(|source| StoreError::Damaged {
@@ -104,6 +113,7 @@ impl Header {
         let mut r = Reader::new(bytes);
         let (mut id, mut format, mut created, mut compressor, mut folded, mut clock) =
             (None, None, None, None, None, None);
+        let mut pages = None;
         let time = |r: &mut Reader<'_>| {
             read_time(r).map_err(|e| StoreError::NotAStore {
                 location: location.to_string(),
@@ -129,13 +139,19 @@ impl Header {
                 }
                 "folded" => folded = Some(r.uint().map_err(broken)?),
                 "clock" => clock = Some(time(&mut r)?),
+                "pages" => {
+                    let of = Uuid::from_slice(r.bytes().map_err(broken)?);
+                    pages = Some(of.map_err(|_| missing("UUID of its pages"))?);
+                }
                 _ => {
                     r.raw().map_err(broken)?;
                 }
             }
         }
+        let id = id.ok_or_else(|| missing("UUID"))?;
         Ok(Self {
-            id: id.ok_or_else(|| missing("UUID"))?,
+            id,
+            pages: pages.unwrap_or(id),
             format: format.ok_or_else(|| missing("format"))?,
             created: created.ok_or_else(|| missing("creation time"))?,
             compressor: compressor.ok_or_else(|| missing("known compressor"))?,

@@ -39,6 +39,17 @@ pub struct CreateOptions {
     pub id: Option<Uuid>,
     /// How its blobs are compressed.
     pub compressor: Compressor,
+    /// That it is to receive the snapshots of another store.
+    pub replica: Option<Replica>,
+}
+
+/// What a store has in common with the one whose snapshots it receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// The UUID that keys the addresses of its pages.
+    pub page_id: Uuid,
+    /// When it was made.
+    pub created: Time,
 }
 
 impl Default for CreateOptions {
@@ -46,6 +57,7 @@ impl Default for CreateOptions {
         Self {
             id: None,
             compressor: Compressor::Lz4,
+            replica: None,
         }
     }
 }
@@ -126,8 +138,9 @@ impl Store {
         };
         let header = Header {
             id,
+            pages: options.replica.map_or(id, |replica| replica.page_id),
             format: FORMAT,
-            created: now,
+            created: options.replica.map_or(now, |replica| replica.created),
             compressor: options.compressor,
             folded: 0,
             clock: now,
@@ -250,6 +263,7 @@ impl Store {
     pub(crate) fn over(backend: Arc<dyn Backend>, id: Uuid) -> Result<Self, StoreError> {
         let header = Header {
             id,
+            pages: id,
             format: FORMAT,
             created: Time::now(),
             compressor: Compressor::None,
@@ -280,6 +294,7 @@ impl Store {
         let known = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
         let header = known.unwrap_or(Header {
             id,
+            pages: id,
             format: FORMAT,
             created: Time::now(),
             compressor: Compressor::None,
@@ -323,7 +338,7 @@ impl Store {
         let codec = Codec::new(header.id, header.compressor);
         let calls = Arc::new(Calls::default());
         let backend = Arc::new(Metered::new(backend, Arc::clone(&calls)));
-        let pager = Arc::new(Pager::new(backend, codec, header.id, cache - cache / 4));
+        let pager = Arc::new(Pager::new(backend, codec, header.pages, cache - cache / 4));
         let journal = location.directory().map(|dir| dir.join(JOURNAL));
         let mut recovery = journal
             .map(|dir| Recovery::read(&dir, &header.id, header.folded))
@@ -355,6 +370,7 @@ impl Store {
         let inner = Arc::new(Inner {
             location: location.clone(),
             id: header.id,
+            page_id: header.pages,
             created: header.created,
             compressor: header.compressor,
             read_only,
@@ -395,6 +411,7 @@ impl Store {
             }
             store.drop_forks()?;
         }
+        store.finish_incoming()?;
         Ok(store)
     }
 

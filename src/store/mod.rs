@@ -20,10 +20,12 @@ mod error;
 mod fold;
 mod fork;
 mod header;
+mod incoming;
 mod lifecycle;
 mod limits;
 mod links;
 mod location;
+mod mark;
 mod meters;
 mod pages;
 mod record;
@@ -49,10 +51,12 @@ pub use epochs::Changed;
 pub use error::StoreError;
 pub use fork::PREFIX as FORK_PREFIX;
 pub use header::FORMAT;
-pub use lifecycle::{ConnectOptions, CreateOptions};
+pub use incoming::Staged;
+pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
 pub use location::{AtPath, Location};
+pub use mark::{Incoming, Position, read_identity, write_identity};
 pub use meters::{Meters, Standing};
-pub use record::{Doc, KeyedDoc, Kind, Meta};
+pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
 pub use tx::Tx;
 
@@ -79,6 +83,8 @@ pub struct Store {
 struct Inner {
     location: Location,
     id: Uuid,
+    /// Keys the addresses of pages.
+    page_id: Uuid,
     created: Time,
     compressor: Compressor,
     read_only: bool,
@@ -183,6 +189,12 @@ impl Store {
     /// The store's UUID.
     pub fn id(&self) -> Uuid {
         self.inner.id
+    }
+
+    /// The UUID that keys the addresses of its pages: its own, or that of the store from which it has
+    /// received its first snapshot. Stores in which it is the same have the same pages.
+    pub fn page_id(&self) -> Uuid {
+        self.inner.page_id
     }
 
     /// Where the store is.

@@ -8,6 +8,8 @@
 //! value   = entry without attributes (see `tree`); nothing where the key is absent
 //! ```
 //!
+//! The last epoch there could be (2^64 - 1) is that of records on their way in: see `incoming`.
+//!
 //! What a fold replaces and a snapshot needs it keeps under the snapshot's epoch, also that there was
 //! nothing. So what stood under a key at an epoch is what is kept under the first epoch from that one
 //! on, and where nothing is kept it is still the live record.
@@ -148,10 +150,7 @@ pub fn seal_at(
     doc: Option<&Doc>,
     pager: &Pager,
 ) -> Result<Vec<u8>, StoreError> {
-    let (meta, value) = match doc {
-        Some(doc) => parts(key, doc, pager)?,
-        None => (absent(key), Vec::new()),
-    };
+    let (meta, value) = parts(key, doc, pager)?;
     let sealed = pager.codec().seal(address, &meta, &value);
     sealed.map_err(|source| StoreError::Damaged {
         key: show_key(key),
@@ -173,8 +172,15 @@ fn absent(key: &Key) -> Vec<u8> {
     meta
 }
 
-/// A document's metadata and value.
-fn parts(key: &Key, doc: &Doc, pager: &Pager) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+/// The meta and the value of what stands under a key.
+pub fn parts(
+    key: &Key,
+    doc: Option<&Doc>,
+    pager: &Pager,
+) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+    let Some(doc) = doc else {
+        return Ok((absent(key), Vec::new()));
+    };
     let mut meta = Vec::new();
     let mut w = Writer::new(&mut meta);
     w.map(if doc.entry.attrs.is_some() { 5 } else { 4 });
@@ -236,21 +242,27 @@ pub fn decode_any(address: &[u8], blob: &[u8], codec: &Codec) -> Result<Version,
         key: name(),
         source: e,
     };
-    let fields = read_meta(opened.meta).map_err(malformed)?;
-    let live = self::address(&fields.key);
+    let (key, doc) = read_parts(opened.meta, &opened.value).map_err(malformed)?;
+    let live = self::address(&key);
     if live.get(LIVE.len()..) != address.get(LIVE.len()..) {
         return Err(malformed(TreeError::malformed(
             "a record",
             "it belongs to another key",
         )));
     }
+    if doc.is_none() && live == address {
+        return Err(malformed(missing_field()));
+    }
+    Ok((key, doc))
+}
+
+/// What stands under a key, by the meta and the value of its record.
+pub fn read_parts(meta: &[u8], value: &[u8]) -> Result<Version, TreeError> {
+    let fields = read_meta(meta)?;
     let Some((last_write, seq)) = fields.written else {
-        if live == address {
-            return Err(malformed(missing_field()));
-        }
         return Ok((fields.key, None));
     };
-    let mut entry = read_entry(&mut Reader::new(&opened.value)).map_err(malformed)?;
+    let mut entry = read_entry(&mut Reader::new(value))?;
     entry.attrs = fields.attrs;
     let doc = Doc {
         entry,

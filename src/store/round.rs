@@ -20,7 +20,8 @@ pub struct Round<'a> {
 }
 
 impl Store {
-    /// Begins a round, when the one before has ended.
+    /// Begins a round, when the one before has ended. What was received in part is given up: its
+    /// pages are garbage.
     ///
     /// # Errors
     /// [`StoreError::ReadOnly`]; [`StoreError::Released`].
@@ -31,6 +32,7 @@ impl Store {
             return Err(StoreError::ReadOnly);
         }
         let turn = inner.round_turn.lock();
+        self.discard_incoming()?;
         // A fold under way has written pages to which no record refers yet.
         let _no_fold = inner.fold_turn.lock();
         let mut state = inner.commit.lock();

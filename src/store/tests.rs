@@ -122,6 +122,7 @@ fn a_fold_that_failed_anywhere_is_made_good_by_the_next() {
         let backend = Arc::new(Faulty::new(Arc::new(Memory::new()), Faults::default()));
         let header = Header {
             id: Uuid::from_u128(seed.into()),
+            pages: Uuid::from_u128(seed.into()),
             format: FORMAT,
             created: Time::now(),
             compressor: Compressor::Lz4,

@@ -117,122 +117,170 @@ pub trait LinkedFiles {
     fn write(&mut self, id: u64, entry: Entry);
 }
 
-/// The entry after an API write of a value over `old`: attributes stay wherever path and kind
-/// remain, and only what changed gets new times. Where a name of a linked file stands, a value that
-/// a file can have changes the file; any other takes the name's place.
-pub fn merge(
-    old: Option<&Entry>,
+/// What a value says of the entries below it that have a declared type and hold what they did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// Their type is that of the value, now.
+    Dropped,
+    /// Nothing: they stay as they are.
+    Kept,
+}
+
+/// A write over what is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Merge<'p> {
+    /// When.
+    pub now: Time,
+    /// The pages of the store.
+    pub pager: &'p Pager,
+    /// What becomes of declared types.
+    pub declared: Declared,
+}
+
+impl Merge<'_> {
+    /// The entry after a write of a value over `old`: attributes stay wherever path and kind remain,
+    /// and only what changed gets new times. Where a name of a linked file stands, a value that a file
+    /// can have changes the file; any other takes the name's place.
+    ///
+    /// # Errors
+    /// Damage; a value that nests too deep.
+    pub fn entry(
+        &self,
+        old: Option<&Entry>,
+        value: &Value,
+        above: Time,
+        linked: &mut dyn LinkedFiles,
+    ) -> Result<Entry, TreeError> {
+        let Self { now, pager, .. } = *self;
+        let fresh = |value: &Value| -> Result<Entry, TreeError> {
+            let attrs = Attrs {
+                stamp: Some(now),
+                ..Attrs::default()
+            };
+            Ok(Entry::plain(from_value(value)?).with_attrs(attrs))
+        };
+        let Some(old) = old else { return fresh(value) };
+        if let Node::Ref(id) = &old.node {
+            let file = linked.file(*id)?;
+            let directory = matches!(value, Value::Map(_) | Value::Vector(_));
+            if directory || own_tag_of(&file.node) != own_tag(value) {
+                return fresh(value);
+            }
+            let stamp = stamp_of(&file, above);
+            let after = merge_file(&file, value, now, stamp, pager)?;
+            if !same(&file, &after) {
+                linked.write(*id, after);
+            }
+            return Ok(old.clone());
+        }
+        let stamp = stamp_of(old, above);
+        let (old_map, items): (&Map, Vec<(Key, &Value)>) = match (&old.node, value) {
+            (Node::Map(m), Value::Map(items)) => {
+                (m, items.iter().map(|(k, v)| (k.clone(), v)).collect())
+            }
+            (Node::Vector(m), Value::Vector(items)) => (
+                m,
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, v)| (Key::index(i as u64), v))
+                    .collect(),
+            ),
+            (Node::Map(_) | Node::Vector(_), Value::Map(_) | Value::Vector(_)) => {
+                let mut entry = Entry {
+                    attrs: old.attrs.clone(),
+                    node: from_value(value)?,
+                };
+                restamp(&mut entry, stamp, now);
+                // Everything in it is new.
+                let mut attrs = entry.attrs();
+                attrs.stamp = Some(now);
+                entry.set_attrs(attrs);
+                return Ok(entry);
+            }
+            (Node::Map(_) | Node::Vector(_), _) | (_, Value::Map(_) | Value::Vector(_)) => {
+                return fresh(value);
+            }
+            // A symbolic link or a pipe and a file are things of different kinds.
+            _ if own_tag_of(&old.node) != own_tag(value) => return fresh(value),
+            _ => return merge_file(old, value, now, stamp, pager),
+        };
+        let vector = matches!(old.node, Node::Vector(_));
+        let mut map = old_map.clone();
+        let mut kept = 0;
+        let mut renamed = false;
+        let len = if vector {
+            vector_len(old_map, pager)?
+        } else {
+            0
+        };
+        let last = items.last().map(|(key, _)| key.clone());
+        for (key, value) in &items {
+            let before = old_map.get(key, pager)?;
+            // A hole that stays nil stays a hole, but not at the end, where it would be none.
+            let inside = key.as_index().is_some_and(|i| i < len) && Some(key) != last.as_ref();
+            if vector && before.is_none() && **value == Value::Nil && inside {
+                continue;
+            }
+            kept += u64::from(before.is_some());
+            renamed |= before.is_none();
+            if let Some(before) = &before
+                && self.declared == Declared::Kept
+                && is_declared_and_holds(before, value, pager, linked)?
+            {
+                continue;
+            }
+            let after = self.entry(before.as_ref(), value, stamp, linked)?;
+            if before.is_none_or(|b| !same(&b, &after)) {
+                map.insert(key, after, pager)?;
+            }
+        }
+        let mut gone = Vec::new();
+        if kept < old_map.len() {
+            let wanted: std::collections::BTreeSet<&Key> = items.iter().map(|(k, _)| k).collect();
+            old_map.for_each(pager, &mut |k, _| {
+                // What stands beside the elements of a vector is no part of its value.
+                let beside = vector && k.as_index().is_none();
+                if !wanted.contains(k) && !beside {
+                    gone.push(k.clone());
+                }
+                Ok(())
+            })?;
+        }
+        for key in &gone {
+            map.remove(key, pager)?;
+        }
+        let node = if vector {
+            Node::Vector(map)
+        } else {
+            Node::Map(map)
+        };
+        let mut entry = Entry {
+            attrs: old.attrs.clone(),
+            node,
+        };
+        if renamed || !gone.is_empty() {
+            restamp(&mut entry, stamp, now);
+        }
+        Ok(entry)
+    }
+}
+
+/// Whether an entry, or the linked file that it names, has a declared type and exactly this value.
+fn is_declared_and_holds(
+    entry: &Entry,
     value: &Value,
-    now: Time,
-    above: Time,
     pager: &Pager,
     linked: &mut dyn LinkedFiles,
-) -> Result<Entry, TreeError> {
-    let fresh = |value: &Value| -> Result<Entry, TreeError> {
-        let attrs = Attrs {
-            stamp: Some(now),
-            ..Attrs::default()
-        };
-        Ok(Entry::plain(from_value(value)?).with_attrs(attrs))
+) -> Result<bool, TreeError> {
+    let holds = |entry: &Entry| -> Result<bool, TreeError> {
+        let declared = entry.attrs.as_ref().is_some_and(|a| a.declared.is_some());
+        Ok(declared && equals(&entry.node, value, pager)?)
     };
-    let Some(old) = old else { return fresh(value) };
-    if let Node::Ref(id) = &old.node {
-        let file = linked.file(*id)?;
-        let directory = matches!(value, Value::Map(_) | Value::Vector(_));
-        if directory || own_tag_of(&file.node) != own_tag(value) {
-            return fresh(value);
-        }
-        let stamp = stamp_of(&file, above);
-        let after = merge_file(&file, value, now, stamp, pager)?;
-        if !same(&file, &after) {
-            linked.write(*id, after);
-        }
-        return Ok(old.clone());
+    match &entry.node {
+        Node::Ref(id) => holds(&linked.file(*id)?),
+        _ => holds(entry),
     }
-    let stamp = stamp_of(old, above);
-    let (old_map, items): (&Map, Vec<(Key, &Value)>) = match (&old.node, value) {
-        (Node::Map(m), Value::Map(items)) => {
-            (m, items.iter().map(|(k, v)| (k.clone(), v)).collect())
-        }
-        (Node::Vector(m), Value::Vector(items)) => (
-            m,
-            items
-                .iter()
-                .enumerate()
-                .map(|(i, v)| (Key::index(i as u64), v))
-                .collect(),
-        ),
-        (Node::Map(_) | Node::Vector(_), Value::Map(_) | Value::Vector(_)) => {
-            let mut entry = Entry {
-                attrs: old.attrs.clone(),
-                node: from_value(value)?,
-            };
-            restamp(&mut entry, stamp, now);
-            // Everything in it is new.
-            let mut attrs = entry.attrs();
-            attrs.stamp = Some(now);
-            entry.set_attrs(attrs);
-            return Ok(entry);
-        }
-        (Node::Map(_) | Node::Vector(_), _) | (_, Value::Map(_) | Value::Vector(_)) => {
-            return fresh(value);
-        }
-        // A symbolic link or a pipe and a file are things of different kinds.
-        _ if own_tag_of(&old.node) != own_tag(value) => return fresh(value),
-        _ => return merge_file(old, value, now, stamp, pager),
-    };
-    let vector = matches!(old.node, Node::Vector(_));
-    let mut map = old_map.clone();
-    let mut kept = 0;
-    let mut renamed = false;
-    let len = if vector {
-        vector_len(old_map, pager)?
-    } else {
-        0
-    };
-    let last = items.last().map(|(key, _)| key.clone());
-    for (key, value) in &items {
-        let before = old_map.get(key, pager)?;
-        // A hole that stays nil stays a hole, but not at the end, where it would be none.
-        let inside = key.as_index().is_some_and(|i| i < len) && Some(key) != last.as_ref();
-        if vector && before.is_none() && **value == Value::Nil && inside {
-            continue;
-        }
-        kept += u64::from(before.is_some());
-        renamed |= before.is_none();
-        let after = merge(before.as_ref(), value, now, stamp, pager, linked)?;
-        if before.is_none_or(|b| !same(&b, &after)) {
-            map.insert(key, after, pager)?;
-        }
-    }
-    let mut gone = Vec::new();
-    if kept < old_map.len() {
-        let wanted: std::collections::BTreeSet<&Key> = items.iter().map(|(k, _)| k).collect();
-        old_map.for_each(pager, &mut |k, _| {
-            // What stands beside the elements of a vector is no part of its value.
-            let beside = vector && k.as_index().is_none();
-            if !wanted.contains(k) && !beside {
-                gone.push(k.clone());
-            }
-            Ok(())
-        })?;
-    }
-    for key in &gone {
-        map.remove(key, pager)?;
-    }
-    let node = if vector {
-        Node::Vector(map)
-    } else {
-        Node::Map(map)
-    };
-    let mut entry = Entry {
-        attrs: old.attrs.clone(),
-        node,
-    };
-    if renamed || !gone.is_empty() {
-        restamp(&mut entry, stamp, now);
-    }
-    Ok(entry)
 }
 
 /// The tag of a value that stands for something of this store's own, as `kfs/symlink` does.

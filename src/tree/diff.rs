@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::content::read_all;
 use super::entry::{Attrs, Content, Entry, Node};
 use super::error::TreeError;
-use super::map::{Body, Link, Map};
+use super::map::Map;
+use super::merge::{Both, same_link};
 use super::pager::Pager;
 use crate::value::{Key, KeyPath};
 
@@ -38,39 +39,14 @@ pub struct Diff<'a> {
     exact: bool,
 }
 
-/// What is left of two maps, the next on top.
-#[derive(Debug, Default)]
-struct Both {
-    old: Vec<Item>,
-    new: Vec<Item>,
-}
-
-/// A part of a map.
-#[derive(Debug)]
-enum Item {
-    Run(Option<Key>, Link),
-    Entry(Key, Entry),
-}
-
-/// What stands under a key of two maps.
-type Pair = (Key, Option<Entry>, Option<Entry>);
-
 impl<'a> Diff<'a> {
     /// Compares what stands under a key, `None` where nothing does.
     pub fn new(key: &Key, old: Option<Entry>, new: Option<Entry>, pager: &'a Pager) -> Self {
-        let item = |entry: Option<Entry>| {
-            let items = entry.map(|entry| Item::Entry(key.clone(), entry));
-            items.into_iter().collect()
-        };
-        let both = Both {
-            old: item(old),
-            new: item(new),
-        };
         Self {
             pager,
             path: Vec::new(),
             in_vector: vec![false],
-            open: vec![both],
+            open: vec![Both::under(key, old, new)],
             exact: false,
         }
     }
@@ -87,7 +63,7 @@ impl<'a> Diff<'a> {
 
     fn step(&mut self) -> Result<Option<Difference>, TreeError> {
         while let Some(both) = self.open.last_mut() {
-            let Some((key, old, new)) = both.next(self.pager)? else {
+            let Some((key, old, new)) = both.next(self.pager, &mut |_| true)? else {
                 self.open.pop();
                 self.path.pop();
                 self.in_vector.pop();
@@ -158,119 +134,12 @@ impl Iterator for Diff<'_> {
     }
 }
 
-impl Both {
-    fn of(old: Option<Map>, new: Option<Map>) -> Self {
-        let item = |map: Option<Map>| map.map(|map| Item::Run(None, map.0)).into_iter().collect();
-        Self {
-            old: item(old),
-            new: item(new),
-        }
-    }
-
-    /// The next key under which not the very same entry stands in both.
-    fn next(&mut self, pager: &Pager) -> Result<Option<Pair>, TreeError> {
-        loop {
-            match (self.old.last(), self.new.last()) {
-                (None, None) => return Ok(None),
-                (Some(Item::Run(_, old)), Some(Item::Run(_, new))) => {
-                    if same_link(old, new) {
-                        self.old.pop();
-                        self.new.pop();
-                        continue;
-                    }
-                    let (level_old, level_new) = (old.run(pager)?.level(), new.run(pager)?.level());
-                    let ahead = match (self.old.last(), self.new.last()) {
-                        (Some(Item::Run(a, _)), Some(Item::Run(b, _))) => a.cmp(b),
-                        _ => std::cmp::Ordering::Equal,
-                    };
-                    // The taller first; of equal ones that which begins before the other.
-                    let which = level_new.cmp(&level_old).then(ahead);
-                    if which.is_le() {
-                        open(&mut self.old, pager)?;
-                    }
-                    if which.is_ge() {
-                        open(&mut self.new, pager)?;
-                    }
-                }
-                (Some(Item::Run(..)), Some(Item::Entry(key, _)))
-                    if begins_after(self.old.last(), key) =>
-                {
-                    return Ok(take(&mut self.new).map(|(key, new)| (key, None, Some(new))));
-                }
-                (Some(Item::Entry(key, _)), Some(Item::Run(..)))
-                    if begins_after(self.new.last(), key) =>
-                {
-                    return Ok(take(&mut self.old).map(|(key, old)| (key, Some(old), None)));
-                }
-                (Some(Item::Run(..)), _) => open(&mut self.old, pager)?,
-                (_, Some(Item::Run(..))) => open(&mut self.new, pager)?,
-                (Some(Item::Entry(a, _)), Some(Item::Entry(b, _))) => {
-                    let which = a.cmp(b);
-                    let old = which.is_le().then(|| take(&mut self.old)).flatten();
-                    let new = which.is_ge().then(|| take(&mut self.new)).flatten();
-                    if let Some((key, _)) = old.as_ref().or(new.as_ref()) {
-                        let key = key.clone();
-                        return Ok(Some((key, old.map(|(_, e)| e), new.map(|(_, e)| e))));
-                    }
-                }
-                (Some(Item::Entry(..)), None) => {
-                    return Ok(take(&mut self.old).map(|(key, old)| (key, Some(old), None)));
-                }
-                (None, Some(Item::Entry(..))) => {
-                    return Ok(take(&mut self.new).map(|(key, new)| (key, None, Some(new))));
-                }
-            }
-        }
-    }
-}
-
 /// Whether both are maps or both are vectors.
 pub fn both_are_dirs_of_a_kind(old: Option<&Entry>, new: Option<&Entry>) -> bool {
     matches!(
         (old.map(|e| &e.node), new.map(|e| &e.node)),
         (Some(Node::Map(_)), Some(Node::Map(_))) | (Some(Node::Vector(_)), Some(Node::Vector(_)))
     )
-}
-
-fn begins_after(item: Option<&Item>, key: &Key) -> bool {
-    matches!(item, Some(Item::Run(Some(first), _)) if first > key)
-}
-
-fn take(items: &mut Vec<Item>) -> Option<(Key, Entry)> {
-    match items.pop() {
-        Some(Item::Entry(key, entry)) => Some((key, entry)),
-        _ => None,
-    }
-}
-
-/// Puts what is in the run on top in its place.
-fn open(items: &mut Vec<Item>, pager: &Pager) -> Result<(), TreeError> {
-    let Some(Item::Run(_, link)) = items.pop() else {
-        return Ok(());
-    };
-    match &link.run(pager)?.body {
-        Body::Leaf(entries) => {
-            let entries = entries.iter().rev();
-            items.extend(entries.map(|(key, entry)| Item::Entry(key.clone(), entry.clone())));
-        }
-        Body::Branch { children, .. } => {
-            let children = children.iter().rev();
-            items.extend(children.map(|c| Item::Run(Some(c.first.clone()), c.link.clone())));
-        }
-    }
-    Ok(())
-}
-
-/// Whether two links lead to the very same run.
-fn same_link(a: &Link, b: &Link) -> bool {
-    let page = |link: &Link| match link {
-        Link::Page(page) => Some(Arc::clone(page)),
-        Link::Mem(run) => run.saved.get().cloned(),
-    };
-    match (a, b) {
-        (Link::Mem(a), Link::Mem(b)) if Arc::ptr_eq(a, b) => true,
-        _ => page(a).zip(page(b)).is_some_and(|(a, b)| a.addr == b.addr),
-    }
 }
 
 /// Whether what is beside the values is the same, but for times and numbers.

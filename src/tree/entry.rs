@@ -89,6 +89,13 @@ impl PageRef {
     }
 }
 
+impl PageRef {
+    /// What the page holds.
+    pub fn kind(&self) -> PageKind {
+        self.kind
+    }
+}
+
 impl Drop for PageRef {
     fn drop(&mut self) {
         live::remove(self.addr, self.kind);

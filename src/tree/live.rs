@@ -2,7 +2,8 @@
 //!
 //! So whoever can still read a page, an open file, a transaction, a cached run, keeps it from being
 //! freed by the very reference that leads to it, and no holder can be forgotten. The registry is one
-//! for the process: page addresses are keyed by the store, so those of different stores differ.
+//! for the process: page addresses are keyed by the store, so those of different stores differ, unless
+//! one has received the pages of the other. Then a page lives as long as either refers to it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

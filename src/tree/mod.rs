@@ -13,9 +13,11 @@ pub mod edit;
 mod entry;
 mod error;
 mod fold;
+mod fresh;
 pub mod links;
 pub mod live;
 mod map;
+mod merge;
 mod op;
 mod page;
 mod pager;
@@ -30,6 +32,7 @@ pub use cut::{Cut, is_silence};
 pub use entry::{Attrs, CHUNK, Chunked, Content, Entry, Node, Owner, PageAddr, PageRef, Times};
 pub use error::TreeError;
 pub use fold::{Folded, Folder};
+pub use fresh::Fresh;
 pub use map::Map;
 pub use op::{
     Applier, Forest, Op, is_hidden, links_key, read_ops, root_dirs, root_key, shared,
@@ -39,5 +42,7 @@ pub use page::{read_attrs, read_entry, read_time, write_attrs, write_entry, writ
 pub use pager::{CacheUse, PATIENCE, Pager, hex, page_key};
 pub use patch::{Patch, same as same_content};
 pub use presence::Presence;
+#[cfg(test)]
+pub use time::SET_FORWARD;
 pub use time::Time;
 pub use walk::{PageSet, Reading, Visitor, Walk};

@@ -77,13 +77,14 @@ pub fn page_key(addr: &PageAddr) -> Vec<u8> {
 }
 
 impl Pager {
-    /// A pager with a cache of about `cache` bytes.
-    pub fn new(backend: Arc<dyn Backend>, codec: Codec, store: uuid::Uuid, cache: u64) -> Self {
+    /// A pager with a cache of about `cache` bytes. The addresses of pages are those of the store
+    /// `of`: its own, or the one from which it got its first pages.
+    pub fn new(backend: Arc<dyn Backend>, codec: Codec, of: uuid::Uuid, cache: u64) -> Self {
         let items = usize::try_from(cache / 4096).unwrap_or(1024).max(64);
         Self {
             backend,
             codec,
-            address_key: blake3::derive_key("konserve-fs 2026 page address", store.as_bytes()),
+            address_key: blake3::derive_key("konserve-fs 2026 page address", of.as_bytes()),
             runs: quick_cache::sync::Cache::with_weighter(items, cache, Weight),
             found: Counter::default(),
             missed: Counter::default(),
@@ -189,7 +190,10 @@ impl Pager {
     }
 
     /// The bytes of a page, verified, from the backend.
-    pub(super) fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
+    ///
+    /// # Errors
+    /// [`TreeError::MissingPage`], [`TreeError::DamagedPage`]; a failure of the backend.
+    pub fn read(&self, page: &PageRef) -> Result<Vec<u8>, TreeError> {
         self.load(page, |bytes| bytes.into_owned())
     }
 

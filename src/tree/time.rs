@@ -9,10 +9,18 @@ pub struct Time {
     pub nanos: u32,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How far the machine's clock was set forward, in seconds; for this thread.
+    pub static SET_FORWARD: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 impl Time {
     /// The machine's clock.
     pub fn now() -> Self {
         let now = std::time::SystemTime::now();
+        #[cfg(test)]
+        let now = now + std::time::Duration::from_secs(SET_FORWARD.get().into());
         match now.duration_since(std::time::UNIX_EPOCH) {
             Ok(d) => Self {
                 secs: i64::try_from(d.as_secs()).unwrap_or(i64::MAX),

@@ -67,6 +67,22 @@ impl PageSet {
         self.runs.contains(&addr) || self.contents.contains(&addr)
     }
 
+    /// Adds a page as what it is referred to; false if it was there.
+    pub fn add(&mut self, page: &PageRef) -> bool {
+        match page.kind() {
+            PageKind::Run => self.runs.insert(short(&page.addr)),
+            PageKind::Content => self.contents.insert(short(&page.addr)),
+        }
+    }
+
+    /// Whether the page is in the set as what it is referred to.
+    pub fn has(&self, page: &PageRef) -> bool {
+        match page.kind() {
+            PageKind::Run => self.runs.contains(&short(&page.addr)),
+            PageKind::Content => self.contents.contains(&short(&page.addr)),
+        }
+    }
+
     /// Adds a page.
     pub fn insert(&mut self, addr: &PageAddr) {
         self.contents.insert(short(addr));

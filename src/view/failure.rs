@@ -43,6 +43,7 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::Format { .. }
         | StoreError::InUse { .. }
         | StoreError::SnapshotExists { .. }
+        | StoreError::HalfReceived { .. }
         | StoreError::EmptyPath
         | StoreError::Occupied { .. }
         | StoreError::NothingThere { .. }

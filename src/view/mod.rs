@@ -207,9 +207,14 @@ impl View {
         done
     }
 
-    /// The reason of the last operation that failed on a file's content.
+    /// The reason of the last operation that failed on a file's content or a document.
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().clone()
+    }
+
+    /// Keeps the reason of such a failure.
+    fn keep_error(&self, reason: String) {
+        *self.last_error.lock() = Some(reason);
     }
 
     /// How much the view keeps in mind: inodes beside the root, names that are not committed, open

@@ -74,8 +74,14 @@ pub enum NameError {
 
 /// The name of `key` in a directory.
 pub fn name_of(key: &Key, context: NameContext) -> Vec<u8> {
+    name_within(key, context, NAME_MAX)
+}
+
+/// The name of `key` where a name may have only so many bytes, which must be enough for a shortened
+/// one.
+pub fn name_within(key: &Key, context: NameContext, max: usize) -> Vec<u8> {
     let full = full_name(key, context);
-    if full.len() <= NAME_MAX {
+    if full.len() <= max {
         return full;
     }
     let mut end = PREFIX_MAX;

@@ -165,8 +165,8 @@ pub struct DirItem<'a> {
 
 /// How the view tells the kernel that what it keeps is no longer true.
 ///
-/// Called while the change is already visible. An implementation returns at once and never calls
-/// back into the view.
+/// Called while the change is already visible. An implementation returns at once, but for
+/// [`Invalidate::catch_up`], and never calls back into the view.
 pub trait Invalidate: Send + Sync {
     /// The attributes, content, target or listing of an inode changed.
     fn inode(&self, ino: Ino);
@@ -175,4 +175,7 @@ pub trait Invalidate: Send + Sync {
     /// Something was written at a path through the API; `known` if the kernel knew something there.
     /// For those who watch files.
     fn written(&self, _path: KeyPath, _known: bool) {}
+    /// Waits, not for long, until the kernel has been told all of it. Only for operations during
+    /// which the kernel holds nothing that it needs for that: those beside the files of the view.
+    fn catch_up(&self) {}
 }

@@ -32,6 +32,7 @@ const BASES: &[Base] = &[
     ("a memtable almost full", "kfs", nearly_full),
     ("files, all folded", "file", folded),
     ("files, in the journal", "file", in_journal),
+    ("a spare segment", "kfs", with_spare),
 ];
 
 /// Which of them has a memtable that is almost full.
@@ -55,6 +56,29 @@ fn in_journal(mount: &Mount, kind: &'static str) -> Disk {
     run.step("sync", Synced, |s| s.store.sync().unwrap());
     run.finish();
     mount.disk()
+}
+
+/// The next segment of the journal is made of one that was there before.
+fn with_spare(mount: &Mount, kind: &'static str) -> Disk {
+    let mut run = populated(mount, kind);
+    let mut random = Random::new(3, 0);
+    for _ in 0..30 {
+        let value = Value::Bytes(random.bytes(40_000));
+        run.step("fill", Later, |s| {
+            let path = [Key::text("filler")];
+            s.store.unsynced().assoc_in(&path, &value).unwrap();
+        });
+    }
+    empty(&mut run);
+    run.step("fold", Synced, |s| s.store.fold_now().unwrap());
+    run.finish();
+    let disk = mount.disk();
+    let has_spare = disk
+        .tree()
+        .into_keys()
+        .any(|path| path.ends_with("journal/spare"));
+    assert!(has_spare, "there is no spare segment");
+    disk
 }
 
 /// Writes so many bytes through the engine's memtable: pages just small enough for it.

@@ -1,4 +1,4 @@
-//! The README's table of what files mean: every row is run.
+//! The README's table of what files mean and its session: every row and every command is run.
 
 use std::fs;
 
@@ -81,6 +81,33 @@ fn every_row_of_the_table_is_true() {
         untrue.len(),
         untrue.join("\n")
     );
+}
+
+/// The commands of the README's session, and what it says that they print.
+fn session() -> Vec<(&'static str, String)> {
+    let (_, section) = README.split_once("\n## A session\n").unwrap();
+    let (_, block) = section.split_once("```console\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let mut commands: Vec<(&str, String)> = vec![];
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), commands.last_mut()) {
+            (Some(command), _) => commands.push((command, String::new())),
+            (None, Some((_, printed))) => *printed += &format!("{line}\n"),
+            (None, None) => panic!("no command before {line:?}"),
+        }
+    }
+    commands
+}
+
+#[test]
+fn the_session_prints_what_the_readme_says() {
+    let m = Mount::new();
+    let commands = session();
+    assert!(commands.len() >= 10, "only {} commands", commands.len());
+    for (command, printed) in commands {
+        let told = m.sandbox.sh_in(m.dir(), command);
+        assert_eq!(told.text(), printed.trim_end(), "{command}\n{told}");
+    }
 }
 
 /// The commands of a script, parted at semicolons outside of quotes and brackets.

@@ -10,7 +10,7 @@ fn a_directory_is_a_private_copy_until_it_is_moved_to_commit() {
     let m = Mount::new();
     m.put("user", r#"{:name "Ada" :langs ["en" "fr"] :age 36}"#);
     m.sh("echo one > file; echo gone > gone; mkdir -p d/e; echo deep > d/e/f; ln file hard; chmod 640 file");
-    m.sh("mkdir .kfs/tx/t; test \"$(ls .kfs/tx)\" = t; test \"$(ls -p .kfs | grep / | xargs)\" = 'snapshot/ tx/'");
+    m.sh("mkdir .kfs/tx/t; test \"$(ls .kfs/tx)\" = t; test \"$(ls -p .kfs | grep / | xargs)\" = 'edn/ json/ snapshot/ tx/'");
     m.sh(
         "cd .kfs/tx/t; sed -i s/36/37/ user/:age; echo two > file; rm gone; mkdir -p new/dir; \
          echo n > new/dir/n; mv d moved; ln -s file link; cp -a user copy; \

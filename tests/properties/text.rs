@@ -1,7 +1,7 @@
 //! Values as EDN and JSON text.
 
 use super::entropy::{Entropy, bytes, text, value};
-use konserve_fs::value::{edn, json};
+use konserve_fs::value::{Value, edn, json};
 use proptest::prelude::*;
 
 proptest! {
@@ -37,6 +37,24 @@ proptest! {
     fn serde_json_reads_what_is_printed_as_json(value in value()) {
         let printed = json::print(&value);
         prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&printed).is_ok(), "{}", printed);
+    }
+
+    #[test]
+    fn a_value_that_was_not_changed_keeps_its_numbers(value in value()) {
+        prop_assert_eq!(json::keep_numbers(value.clone(), &value), value);
+    }
+
+    #[test]
+    fn a_number_that_went_through_a_double_is_kept(n in any::<i64>(), float in any::<f64>()) {
+        let double = |value: &Value| {
+            let number: f64 = json::print(value).parse().unwrap();
+            // As JavaScript writes it: an integer without a point.
+            json::parse(&number.to_string()).unwrap()
+        };
+        let numbers = [Value::Int(n), Value::Int(n >> 20), Value::Float(n as f64), Value::Float(float)];
+        for old in numbers.into_iter().filter(|v| !matches!(v, Value::Float(f) if !f.is_finite())) {
+            prop_assert_eq!(json::keep_numbers(double(&old), &old), old);
+        }
     }
 
     #[test]

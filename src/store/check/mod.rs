@@ -158,6 +158,10 @@ fn open(
             None
         }
     };
+    if let Some(header) = &header {
+        let deadline = Deadline::after(PATIENCE);
+        super::mark::check_whole(&*backend, header, location, deadline)?;
+    }
     let id = header.as_ref().map(|header| header.id);
     let Some(id) = id.or_else(|| crate::journal::owner(&journal)) else {
         for flaw in backend.verify(&mut |bytes| check.read(bytes))? {
@@ -166,7 +170,8 @@ fn open(
         return Ok(None);
     };
     let compressor = header.as_ref().map_or(Compressor::None, |h| h.compressor);
-    let pager = Pager::new(backend, Codec::new(id, compressor), id, 1 << 20);
+    let pages = header.as_ref().map_or(id, |header| header.pages);
+    let pager = Pager::new(backend, Codec::new(id, compressor), pages, 1 << 20);
     Ok(Some(Subject {
         pager: Arc::new(pager),
         id,
@@ -324,6 +329,9 @@ fn key_of(address: &[u8]) -> Vec<Key> {
 /// A record for messages.
 fn record_name(address: &[u8]) -> String {
     if let Some((epoch, _)) = super::record::split(address).filter(|(epoch, _)| *epoch > 0) {
+        if epoch == super::incoming::EPOCH {
+            return "a record on its way in".to_owned();
+        }
         return format!("the record kept for snapshot number {epoch}");
     }
     match key_of(address).first() {

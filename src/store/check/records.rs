@@ -8,6 +8,7 @@ use super::{Check, Ended, Finding, Subject, key_of, reason, record_name};
 use crate::backend::{Backend, BackendError, Deadline};
 use crate::store::docs::Epochs;
 use crate::store::header::{HEADER, Header};
+use crate::store::mark::INCOMING;
 use crate::store::record::{self, Doc, LIVE};
 use crate::store::{Location, StoreError};
 use crate::tree::{
@@ -478,6 +479,7 @@ fn strays(backend: &dyn Backend, check: &mut Check<'_>) -> Result<(), Ended> {
         };
         let known = match address.first() {
             Some(b'h') => address == HEADER,
+            Some(b'i') => address == INCOMING,
             Some(b'p') => address.len() == PAGE_ADDRESS,
             Some(b'r') => address.len() > LIVE.len(),
             _ => false,
@@ -488,7 +490,7 @@ fn strays(backend: &dyn Backend, check: &mut Check<'_>) -> Result<(), Ended> {
             finding.harmless = true;
             check.found(finding);
             address
-        } else if address == HEADER {
+        } else if address == HEADER || address == INCOMING {
             address
         } else {
             // Behind all others of its kind.

@@ -144,7 +144,12 @@ fn all(
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
     let codec = Codec::new(header.id, header.compressor);
-    let pager = Arc::new(Pager::new(Arc::clone(&backend), codec, header.id, 1 << 20));
+    let pager = Arc::new(Pager::new(
+        Arc::clone(&backend),
+        codec,
+        header.pages,
+        1 << 20,
+    ));
     let mut knife = Knife {
         pager: Arc::clone(&pager),
         header,
@@ -209,6 +214,7 @@ fn header(
     let codec = Codec::new(id, Compressor::Lz4);
     let mut header = Header {
         id,
+        pages: id,
         format: header::FORMAT,
         created: Time::now(),
         compressor: Compressor::Lz4,

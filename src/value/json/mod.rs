@@ -15,14 +15,18 @@
 //! | map with other keys than texts, or with a reserved key | `{"$map":[[key,value],…]}` |
 //!
 //! A reserved key stands alone in its object, so each value has one notation; other keys that
-//! begin with `$` mean nothing special. Printing a value and parsing it gives the value back.
+//! begin with `$` mean nothing special. Printing a value and parsing it gives the value back. Programs
+//! that have doubles only (`jq`, JavaScript) write some numbers in another way; [`keep_numbers`] knows
+//! what they mean.
 
+mod numbers;
 mod print;
 mod read;
 #[cfg(test)]
 mod tests;
 
 pub use super::text::TextError;
+pub use numbers::keep_numbers;
 pub use print::{pretty, print};
 pub use read::parse;
 

@@ -14,6 +14,30 @@ pub struct TextError {
     pub message: String,
 }
 
+impl TextError {
+    /// Bytes as text.
+    ///
+    /// # Errors
+    /// Where they are not UTF-8.
+    pub fn check_utf8(bytes: &[u8]) -> Result<&str, Self> {
+        std::str::from_utf8(bytes).map_err(|e| {
+            let before = bytes.get(..e.valid_up_to()).unwrap_or_default();
+            let before = std::str::from_utf8(before).unwrap_or_default();
+            Self::at(before, "this is not UTF-8")
+        })
+    }
+
+    /// At the end of the text before it.
+    fn at(before: &str, message: impl Into<String>) -> Self {
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            message: message.into(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(in crate::value) struct Cursor<'a> {
     text: &'a str,
@@ -71,11 +95,6 @@ impl<'a> Cursor<'a> {
 
     pub fn error_at<T>(&self, offset: usize, message: impl Into<String>) -> Result<T, TextError> {
         let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Err(TextError {
-            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-            message: message.into(),
-        })
+        Err(TextError::at(before, message))
     }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::documents::{Dir, Form, Node};
 use super::files::FILES;
 use super::roots::Branch;
-use super::{KFS, NAME, Namespace, SNAPSHOT, SNAPSHOTS, TRANSACTIONS, TX};
+use super::{KFS, LAST_ERROR, NAME, Namespace, PRIVATE, SNAPSHOT, SNAPSHOTS, TRANSACTIONS, TX};
 use crate::snapshot::{self, SnapshotError};
 use crate::store::StoreError;
+use crate::value::KeyPath;
 use crate::view::types::{Attr, DirItem, FileKind, Ino, Lasting, ROOT, Time};
 use crate::view::{Result, View, ViewError, ViewOptions};
 
@@ -20,10 +22,15 @@ impl Namespace {
             (ROOT, NAME) => Ok(self.control_attr(KFS)),
             (KFS, SNAPSHOT) => Ok(self.control_attr(SNAPSHOTS)),
             (KFS, TX) => Ok(self.control_attr(TRANSACTIONS)),
-            (KFS, name) => match FILES.iter().find(|(known, _)| *known == name) {
-                Some((_, ino)) => Ok(self.file_attr(*ino)),
-                None => Err(not_found(dir, name)),
-            },
+            (KFS, name) => {
+                if let Some((_, ino)) = FILES.iter().find(|(known, _)| *known == name) {
+                    return Ok(self.file_attr(*ino));
+                }
+                let node = beside(name).ok_or_else(|| not_found(dir, name))?;
+                let attr = self.document_node_attr(&node)?;
+                self.documents.enter(&node, 1);
+                Ok(attr)
+            }
             (TRANSACTIONS, name) => {
                 let branch = self.transaction(name)?;
                 let attr = branch.view.getattr(ROOT, None)?;
@@ -91,7 +98,7 @@ impl Namespace {
             ctime: time,
             crtime: store.created(),
             kind: FileKind::Dir,
-            perm: 0o700,
+            perm: PRIVATE,
             nlink: 2,
             uid: self.live.options.uid,
             gid: self.live.options.gid,
@@ -123,20 +130,7 @@ impl Namespace {
             }
         }
         if dir == KFS {
-            let items = [(SNAPSHOT, SNAPSHOTS), (TX, TRANSACTIONS)]
-                .into_iter()
-                .chain(FILES.iter().copied());
-            for ((name, ino), at) in items.zip(DOTS + 1..).filter(|(_, at)| *at > offset) {
-                let attr = self.control_attr(ino);
-                let listed = DirItem {
-                    kind: attr.kind,
-                    ..item(ino, at, name, plus.then_some(&attr))
-                };
-                if emit(&listed) {
-                    return Ok(());
-                }
-            }
-            return Ok(());
+            return self.list_kfs(offset, plus, emit);
         }
         let listed: Vec<(u64, String)> = match dir {
             TRANSACTIONS => self.transactions.list(),
@@ -172,6 +166,54 @@ impl Namespace {
         }
         Ok(())
     }
+
+    fn list_kfs(
+        &self,
+        offset: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(&DirItem<'_>) -> bool,
+    ) -> Result<()> {
+        let fixed = [(SNAPSHOT, SNAPSHOTS), (TX, TRANSACTIONS)].into_iter();
+        let fixed = fixed.chain(FILES.iter().copied());
+        let others = [LAST_ERROR].into_iter();
+        let others = others.chain(Form::ALL.map(Form::directory));
+        let names = fixed
+            .map(|(name, ino)| (name, Some(ino)))
+            .chain(others.map(|name| (name, None)));
+        for (at, (name, ino)) in (DOTS + 1..).zip(names).filter(|(at, _)| *at > offset) {
+            let attr = match (ino, beside(name)) {
+                (None, Some(node)) => {
+                    let attr = self.document_node_attr(&node)?;
+                    self.documents.enter(&node, u64::from(plus));
+                    attr
+                }
+                (ino, _) => self.control_attr(ino.unwrap_or(KFS)),
+            };
+            let shown = DirItem {
+                kind: attr.kind,
+                ..item(attr.ino, at, name, plus.then_some(&attr))
+            };
+            if emit(&shown) {
+                if plus {
+                    self.forget(attr.ino, 1);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in `.kfs` beside snapshots and transactions.
+fn beside(name: &[u8]) -> Option<Node> {
+    if name == LAST_ERROR {
+        return Some(Node::LastError);
+    }
+    let form = Form::ALL
+        .into_iter()
+        .find(|form| form.directory() == name)?;
+    let path = KeyPath::new();
+    Some(Node::Dir(Dir { form, path }))
 }
 
 fn item<'a>(ino: Ino, offset: u64, name: &'a [u8], attr: Option<&'a Attr>) -> DirItem<'a> {

@@ -14,9 +14,12 @@
 //!   tx/                  mkdir begins a transaction, rmdir gives it up
 //!     NAME/              a private copy of the root directory
 //!   commit               a transaction that is moved to this name becomes part of the store
+//!   json/, edn/          whole values as files, see [`documents`]
+//!   last-error           why something could not be saved last
 //! ```
 
 mod dirs;
+mod documents;
 mod files;
 mod operations;
 mod place;
@@ -27,10 +30,13 @@ use std::sync::Arc;
 
 use super::types::{Attr, Ino, ROOT};
 use super::{Result, View, ViewError};
+use documents::{Documents, Node};
 use roots::{Branch, Roots};
 
 /// Numbers of what is not in the live view have this bit.
 const BESIDE: Ino = 1 << 63;
+/// Those of documents this one, too.
+const DOCUMENT: Ino = 1 << 62;
 /// `.kfs`.
 const KFS: Ino = BESIDE | 1;
 /// `.kfs/snapshot`.
@@ -54,12 +60,17 @@ const SNAPSHOT: &[u8] = b"snapshot";
 const TX: &[u8] = b"tx";
 /// The name in it by which a transaction is committed.
 const COMMIT: &[u8] = b"commit";
+/// The name of the file in it that tells of the last failure.
+const LAST_ERROR: &[u8] = b"last-error";
+/// The permissions of the control directories.
+const PRIVATE: u16 = 0o700;
 
 /// A live view with the control directory.
 #[derive(Debug)]
 pub struct Namespace {
     live: Arc<View>,
     roots: Roots,
+    documents: Documents,
     files: files::OpenFiles,
     transactions: transactions::Transactions,
 }
@@ -69,6 +80,8 @@ enum At {
     Live,
     /// A control directory or file.
     Control(Ino),
+    /// A document, a directory of documents, or a file about failures.
+    Document(Node),
     /// In a snapshot, with its number there.
     Branch(Arc<Branch>, Ino),
 }
@@ -79,6 +92,7 @@ impl Namespace {
         Self {
             live,
             roots: Roots::default(),
+            documents: Documents::default(),
             files: files::OpenFiles::default(),
             transactions: transactions::Transactions::default(),
         }
@@ -90,6 +104,10 @@ impl Namespace {
         }
         if ino & !BESIDE < FIRST {
             return Ok(At::Control(ino));
+        }
+        if ino & DOCUMENT != 0 {
+            let node = self.documents.get(ino);
+            return node.map(At::Document).ok_or(ViewError::Stale { ino });
         }
         match self.roots.get(ino) {
             Some((branch, local)) if !branch.has_ended() => Ok(At::Branch(branch, local)),

@@ -1,5 +1,6 @@
 //! The operations, each handed to the view that it is of.
 
+use super::documents::elsewhere;
 use super::roots::{Handle, Roots};
 use super::{At, COMMIT, KFS, NAME, Namespace, SNAPSHOTS, TRANSACTIONS};
 use crate::view::types::{Attr, Caller, DirItem, Ino, Opened, ROOT, SetAttr, StatFs};
@@ -15,6 +16,7 @@ impl Namespace {
             At::Live if parent == ROOT && name == NAME => self.lookup_control(parent, name),
             At::Live => self.live.lookup(caller, parent, name),
             At::Control(dir) => self.lookup_control(dir, name),
+            At::Document(dir) => self.lookup_document(&dir, name),
             At::Branch(branch, local) => {
                 let attr = branch.view.lookup(caller, local, name)?;
                 Ok(self.shown(&branch, attr, true))
@@ -26,6 +28,8 @@ impl Namespace {
     pub fn forget(&self, ino: Ino, n: u64) {
         if ino & super::BESIDE == 0 {
             self.live.forget(ino, n);
+        } else if ino & super::DOCUMENT != 0 {
+            self.documents.forget(ino, n);
         } else {
             self.roots.forget(ino, n);
         }
@@ -39,6 +43,7 @@ impl Namespace {
         match self.at(ino)? {
             At::Live => self.live.getattr(ino, fh),
             At::Control(dir) => Ok(self.control_attr(dir)),
+            At::Document(node) => self.document_node_attr(&node),
             At::Branch(branch, local) => {
                 let fh = match fh.map(|fh| self.roots.handle(fh)).transpose()? {
                     Some(Handle::Branch(_, fh)) => Some(fh),
@@ -55,7 +60,17 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
-        let place = self.to_change(ino)?;
+        let place = match self.at(ino)? {
+            At::Document(node) => {
+                let fh = match set.fh.map(|fh| self.roots.handle(fh)).transpose()? {
+                    Some(Handle::Document(local)) => Some(local),
+                    _ => None,
+                };
+                let set = SetAttr { fh, ..set.clone() };
+                return self.set_document_attr(&node, &set);
+            }
+            _ => self.to_change(ino)?,
+        };
         let fh = match set.fh {
             Some(fh) => Some(self.to_write(fh)?.number),
             None => None,
@@ -72,7 +87,9 @@ impl Namespace {
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         match self.at(ino)? {
             At::Live => self.live.readlink(ino),
-            At::Control(_) => Err(ViewError::invalid("readlink", "this is no symbolic link")),
+            At::Control(_) | At::Document(_) => {
+                Err(ViewError::invalid("readlink", "this is no symbolic link"))
+            }
             At::Branch(branch, local) => branch.view.readlink(local),
         }
     }
@@ -90,6 +107,12 @@ impl Namespace {
         umask: u32,
         rdev: u32,
     ) -> Result<Attr> {
+        if let At::Document(dir) = self.at(parent)?
+            && mode & libc::S_IFMT == libc::S_IFREG
+        {
+            self.make_file(caller, &dir, name, mode & !umask, true)?;
+            return self.lookup_document(&dir, name);
+        }
         let place = self.to_change(parent)?;
         let view = place.view();
         let attr = view.mknod(caller, place.number, name, mode, umask, rdev)?;
@@ -125,6 +148,9 @@ impl Namespace {
     /// # Errors
     /// As there; [`ViewError::ReadOnly`] in a snapshot.
     pub fn unlink(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
+        if let At::Document(dir) = self.at(parent)? {
+            return self.remove_document(&dir, name);
+        }
         let place = self.to_change(parent)?;
         place.view().unlink(caller, place.number, name)
     }
@@ -180,6 +206,15 @@ impl Namespace {
         if (parent, new_parent, new_name) == (TRANSACTIONS, KFS, COMMIT) {
             return self.commit(name);
         }
+        match (self.at(parent)?, self.at(new_parent)?) {
+            (At::Document(from), At::Document(to)) => {
+                return self.rename_document((&from, name), (&to, new_name), flags);
+            }
+            // Programs copy and remove then.
+            (At::Document(_), At::Live | At::Branch(..))
+            | (At::Live | At::Branch(..), At::Document(_)) => return Err(elsewhere()),
+            _ => {}
+        }
         let to = self.to_change(new_parent)?;
         if parent == ROOT && name == NAME {
             return Err(of_the_mount());
@@ -210,6 +245,7 @@ impl Namespace {
         match self.at(ino)? {
             At::Live => self.live.open(caller, ino, flags),
             At::Control(ino) => self.open_control(ino, flags),
+            At::Document(node) => Ok(known_here(self.open_document(&node, flags)?)),
             At::Branch(branch, local) => {
                 let opened = branch.view.open(caller, local, flags)?;
                 let fh = branch.opened(opened.fh);
@@ -231,6 +267,10 @@ impl Namespace {
         umask: u32,
         flags: i32,
     ) -> Result<(Attr, Opened)> {
+        if let At::Document(dir) = self.at(parent)? {
+            let (attr, opened) = self.create_document(caller, &dir, name, mode & !umask, flags)?;
+            return Ok((attr, known_here(opened)));
+        }
         let place = self.to_change(parent)?;
         let view = place.view();
         let (attr, opened) = view.create(caller, place.number, name, mode, umask, flags)?;
@@ -245,6 +285,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.read(fh, offset, size),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            Handle::Document(local) => self.read_document(local, offset, size),
             Handle::File(fh) => self.read_control(fh, offset, size),
             Handle::Branch(branch, local) => branch.view.read(local, offset, size),
         }
@@ -262,6 +303,9 @@ impl Namespace {
         data: &[u8],
         kill_priv: bool,
     ) -> Result<u32> {
+        if let Handle::Document(local) = self.roots.handle(fh)? {
+            return self.write_document(local, offset, data);
+        }
         let place = self.to_write(fh)?;
         let view = place.view();
         view.write(caller, place.number, offset, data, kill_priv)
@@ -275,6 +319,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.flush(fh),
             Handle::Control(_) | Handle::File(_) => Ok(()),
+            Handle::Document(local) => self.flush_document(local),
             Handle::Branch(branch, local) => branch.view.flush(local),
         }
     }
@@ -287,6 +332,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.release(fh),
             Handle::Control(_) => Ok(()),
+            Handle::Document(local) => self.release_document(local),
             Handle::File(fh) => {
                 self.release_control(fh);
                 Ok(())
@@ -307,6 +353,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsync(fh, datasync),
             Handle::Control(_) | Handle::File(_) => Ok(()),
+            Handle::Document(local) => self.sync_document(local),
             Handle::Branch(branch, local) => branch.view.fsync(local, datasync),
         }
     }
@@ -318,6 +365,7 @@ impl Namespace {
     pub fn fsyncdir(&self, fh: u64, datasync: bool) -> Result<()> {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.fsyncdir(fh, datasync),
+            Handle::Document(_) => self.sync_documents(),
             // Taking a snapshot was durable when it returned.
             Handle::Control(_) | Handle::File(_) | Handle::Branch(..) => Ok(()),
         }
@@ -331,6 +379,7 @@ impl Namespace {
         match self.at(ino)? {
             At::Live => self.live.opendir(caller, ino),
             At::Control(ino) => Ok(Roots::control_handle(ino)),
+            At::Document(node) => Ok(Roots::document_handle(self.open_documents(&node)?)),
             At::Branch(branch, local) => {
                 let fh = branch.view.opendir(caller, local)?;
                 Ok(branch.opened(fh))
@@ -356,6 +405,7 @@ impl Namespace {
                 operation: "listing",
             }),
             Handle::Control(dir) => self.list_control(dir, offset, plus, emit),
+            Handle::Document(local) => self.list_documents(local, offset, plus, emit),
             Handle::Branch(branch, local) => {
                 branch.view.readdir(local, offset, plus, &mut |item| {
                     let attr = item.attr.map(|attr| self.shown(&branch, *attr, true));
@@ -386,6 +436,10 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.releasedir(fh),
             Handle::Control(_) | Handle::File(_) => Ok(()),
+            Handle::Document(local) => {
+                self.close_documents(local);
+                Ok(())
+            }
             Handle::Branch(branch, local) => {
                 branch.view.releasedir(local)?;
                 branch.closed();
@@ -415,6 +469,13 @@ impl Namespace {
         flags: i32,
         position: u32,
     ) -> Result<()> {
+        // As a file system without attributes answers: programs go on without them.
+        if let At::Document(_) = self.at(ino)? {
+            return Err(ViewError::NotSupported {
+                what: "a document".into(),
+                why: "it has no extended attributes of its own".into(),
+            });
+        }
         let place = self.to_change(ino)?;
         let view = place.view();
         view.setxattr(caller, place.number, name, value, flags, position)
@@ -431,6 +492,7 @@ impl Namespace {
                 ino,
                 name: name.into(),
             }),
+            At::Document(node) => self.document_xattr(ino, &node, name),
             At::Branch(branch, ROOT) if name == b"user.kfs.error" && !branch.is_snapshot() => {
                 let missing = || ViewError::NoAttribute {
                     ino,
@@ -449,7 +511,7 @@ impl Namespace {
     pub fn listxattr(&self, caller: &Caller, ino: Ino) -> Result<Vec<u8>> {
         match self.at(ino)? {
             At::Live => self.live.listxattr(caller, ino),
-            At::Control(_) => Ok(Vec::new()),
+            At::Control(_) | At::Document(_) => Ok(Vec::new()),
             At::Branch(branch, local) => branch.view.listxattr(caller, local),
         }
     }
@@ -488,6 +550,7 @@ impl Namespace {
         match self.roots.handle(fh)? {
             Handle::Live => self.live.lseek(fh, offset, whence),
             Handle::Control(ino) => Err(ViewError::IsDirectory { ino }),
+            Handle::Document(local) => self.seek_document(local, offset, whence),
             Handle::File(_) => Err(ViewError::invalid("lseek", "it has no holes")),
             Handle::Branch(branch, local) => branch.view.lseek(local, offset, whence),
         }
@@ -506,6 +569,10 @@ impl Namespace {
         off_out: u64,
         len: u64,
     ) -> Result<u64> {
+        let both = (self.roots.handle(fh_in)?, self.roots.handle(fh_out)?);
+        if let (Handle::Document(_), _) | (_, Handle::Document(_)) = both {
+            return Err(elsewhere());
+        }
         let to = self.to_write(fh_out)?;
         let from = self.to_write(fh_in).map_err(|_| ViewError::CrossDevice {
             from: "a snapshot".into(),
@@ -515,6 +582,12 @@ impl Namespace {
         let view = to.view();
         view.copy_file_range(caller, from.number, off_in, to.number, off_out, len)
     }
+}
+
+/// What was opened as a document, by the number that the kernel gets.
+fn known_here(opened: Opened) -> Opened {
+    let fh = Roots::document_handle(opened.fh);
+    Opened { fh, ..opened }
 }
 
 fn of_the_mount() -> ViewError {

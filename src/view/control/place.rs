@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::documents::of_documents;
 use super::roots::{Branch, Handle};
 use super::{At, Namespace, read_only};
 use crate::view::types::{Attr, Ino, Opened, ROOT};
@@ -26,6 +27,7 @@ impl Namespace {
                     why: "what is in it cannot be changed like this".into(),
                 });
             }
+            At::Document(_) => return Err(of_documents()),
             At::Branch(branch, _) if branch.is_snapshot() => return Err(read_only()),
             At::Branch(branch, local) => (Some(branch), local),
         };
@@ -44,6 +46,12 @@ impl Namespace {
                 return Err(ViewError::Stale { ino: ROOT });
             }
             Handle::Branch(branch, local) if !branch.is_snapshot() => (Some(branch), local),
+            Handle::Document(_) => {
+                return Err(ViewError::NotSupported {
+                    what: "a document".into(),
+                    why: "it is a text, which is written whole".into(),
+                });
+            }
             Handle::Control(_) | Handle::File(_) | Handle::Branch(..) => {
                 let operation = "writing";
                 return Err(ViewError::BadHandle { fh, operation });

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{BESIDE, FIRST};
+use super::{BESIDE, DOCUMENT, FIRST};
 use crate::view::types::Ino;
 use crate::view::{Result, View, ViewError};
 
@@ -15,6 +15,8 @@ use crate::view::{Result, View, ViewError};
 const TAG: u32 = 48;
 /// The handles of control directories.
 const CONTROL: u64 = 0xFFFF;
+/// The handles of documents.
+const DOCUMENTS: u64 = 0xFFFD;
 /// The handles of control files.
 const FILE: u64 = 0xFFFE;
 
@@ -53,6 +55,8 @@ pub enum Handle {
     Live,
     /// A control directory.
     Control(Ino),
+    /// A document or a directory of documents, with the handle's number there.
+    Document(u64),
     /// A control file, with the handle's own number.
     File(u64),
     /// A snapshot's view, with the handle's number there.
@@ -68,8 +72,8 @@ impl State {
     ) -> Result<Arc<Branch>> {
         self.branches
             .retain(|_, b| b.ends.is_none() || b.is_needed());
-        let tag = (1..CONTROL).find(|tag| !self.branches.contains_key(tag));
-        let tag = tag.ok_or(ViewError::TooManyOpen { open: CONTROL })?;
+        let tag = (1..DOCUMENTS).find(|tag| !self.branches.contains_key(tag));
+        let tag = tag.ok_or(ViewError::TooManyOpen { open: DOCUMENTS })?;
         let branch = Arc::new(Branch {
             view,
             epoch,
@@ -82,10 +86,10 @@ impl State {
     }
 }
 
-/// The number of an inode of a snapshot: 63 bits of a hash of both.
+/// The number of an inode of a snapshot: 62 bits of a hash of both.
 fn number(epoch: u64, local: Ino) -> Ino {
     let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&local.to_le_bytes(), epoch);
-    BESIDE | (hash & !BESIDE).max(FIRST)
+    BESIDE | (hash & !(BESIDE | DOCUMENT)).max(FIRST)
 }
 
 impl Roots {
@@ -184,6 +188,7 @@ impl Roots {
         match tag {
             0 => Ok(Handle::Live),
             CONTROL => Ok(Handle::Control(BESIDE | local)),
+            DOCUMENTS => Ok(Handle::Document(local)),
             FILE => Ok(Handle::File(local)),
             tag => {
                 let state = self.0.lock();
@@ -205,6 +210,11 @@ impl Roots {
     /// The handle by which the kernel knows one of a control directory.
     pub fn control_handle(ino: Ino) -> u64 {
         (CONTROL << TAG) | (ino & !BESIDE)
+    }
+
+    /// The handle by which the kernel knows one of a document.
+    pub fn document_handle(local: u64) -> u64 {
+        (DOCUMENTS << TAG) | local
     }
 }
 

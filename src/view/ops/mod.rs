@@ -13,6 +13,7 @@ mod setattr;
 mod spot;
 mod statfs;
 mod symlink;
+mod whole;
 mod xattr;
 
 pub use spot::Spot;
@@ -27,7 +28,7 @@ use super::names::{self, NameContext, NameError, Parsed};
 use super::special;
 use super::types::{FileKind, Ino, ROOT};
 use super::work::{State, Work};
-use super::{Result, View, ViewError, failure, typing};
+use super::{Name, Result, View, ViewError, failure, typing};
 use crate::store::{StoreError, Tx};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Entry, Map, Node, Time, TreeError, links, root_key};
@@ -557,7 +558,13 @@ impl View {
             Some(source) => format!("{e}: {source}"),
             None => e.to_string(),
         };
-        *self.last_error.lock() = Some(format!("inode {}: {text}", inode.ino));
+        let place = inode.names().into_iter().next();
+        let path = place.and_then(|place| self.table.path_at(&place));
+        let shown = match path.map(|path| self.shown_path(&path)) {
+            Some(Ok(names)) => Name::from(&*names.join(&b'/')).to_string(),
+            _ => format!("inode {}", inode.ino),
+        };
+        self.keep_error(format!("{shown}: {text}"));
         work.error = Some(text);
     }
 }
