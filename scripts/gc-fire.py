@@ -18,9 +18,10 @@ WRITERS, NAMES = 8, 25
 dir = tempfile.mkdtemp(prefix="kfs-fire.", dir=os.environ.get("TMPDIR", "/var/tmp"))
 store, mnt, clock = f"{dir}/store", f"{dir}/mnt", f"{dir}/clock"
 os.mkdir(mnt)
+subprocess.run(["chattr", "+i", mnt])  # nobody writes there while nothing is mounted
 env = dict(os.environ)
 if os.path.exists(FAKETIME):
-    env |= {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+    env |= {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 else:
     print("without libfaketime the clock is not set", flush=True)
@@ -30,7 +31,7 @@ working = [threading.Lock() for _ in range(WRITERS)]
 ledger = {}                      # name -> (contents that may be there, last write or None if unknown)
 sweeps = []                      # (cutoff, names kept, names evicted or None if unknown)
 kept = {f"w{w}-{n}" for w in range(WRITERS) for n in range(0, NAMES, 5)}
-counts = dict.fromkeys(["writes", "failed", "sweeps", "evicted", "gc", "freed", "snapshots", "kills", "steps", "looks"], 0)
+counts = dict.fromkeys(["writes", "failed", "sweeps", "evicted", "gc", "snapshots", "kills", "steps", "looks"], 0)
 wrong, stop = [], threading.Event()
 
 
@@ -64,6 +65,11 @@ def content(name, n, rng):
 
 def stamp(name):
     return os.getxattr(f"{mnt}/{name}", "user.kfs.last-write").decode()
+
+
+def moment(stamp):
+    seconds, nanos = stamp.split(".")
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(int(seconds))) + nanos + "Z"
 
 
 def write(w, rng):
@@ -108,12 +114,12 @@ def sweep(rng):
         keep = {f"w{rng.randrange(WRITERS)}-{rng.randrange(NAMES)}" for _ in range(3)}
         entry = [cutoff, keep, None]
         sweeps.append(entry)
-        done = kfs("sweep", "--json", store, "--before", cutoff, *[a for k in keep for a in ("--keep", k)])
+        done = kfs("sweep", "--json", store, "--before", moment(cutoff), *[a for k in keep for a in ("--keep", k)])
         if done.returncode == 0:
-            names = [json.loads(line) for line in done.stdout.splitlines()]
-            entry[2] = {n if isinstance(n, str) else n.get("path") or n.get("name") or n.get("key") for n in names}
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
+            entry[2] = {line["evicted"] for line in lines if "evicted" in line}
             counts["sweeps"] += 1
-            counts["evicted"] += len(names)
+            counts["evicted"] += len(entry[2])
 
 
 def collect(rng):
@@ -225,6 +231,7 @@ try:
 finally:
     stop.set()
     subprocess.run(["umount", "-l", mnt], capture_output=True)
+    subprocess.run(["chattr", "-i", mnt])
 print(json.dumps(counts))
 print(f"{len(wrong)} wrong")
 for line in wrong[:20]:
