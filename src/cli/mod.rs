@@ -18,6 +18,7 @@ mod daemon;
 mod demo;
 mod destroy;
 mod document;
+mod dying;
 mod edit;
 mod entry;
 mod error;

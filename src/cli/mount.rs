@@ -12,7 +12,7 @@ use super::output::Output;
 use super::place::location;
 use super::places;
 use super::signals::StopSignals;
-use super::{log, notify};
+use super::{dying, log, notify};
 use crate::fuse::MountOptions;
 
 /// What `-o` takes, with the defaults in front of what changes them.
@@ -73,6 +73,7 @@ impl Mount {
         mut arguments: Vec<OsString>,
         out: &mut Output,
     ) -> Result<(), CliError> {
+        dying::end_all();
         let daemon = self.daemon()?;
         if self.foreground {
             return self.serve_in_foreground(daemon);

@@ -10,7 +10,7 @@ use super::access::Access;
 use super::error::CliError;
 use super::request::{Request, Response, Status};
 use super::socket::{CallError, Client, connect, connect_at};
-use super::{beacon, place, places, wire};
+use super::{beacon, dying, place, places, wire};
 use crate::fuse::{MountEntry, mounts};
 use crate::store::Location;
 
@@ -118,6 +118,8 @@ impl Remote {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) if error.is_hang_up() => return Ok(None),
+            // It was killed, and ends only now.
+            Err(error) if error.is_silence() && dying::end_all() => return Ok(None),
             Err(error) if error.is_silence() => {
                 return Err(CliError::InUse {
                     what: what(),

@@ -261,6 +261,11 @@ pub fn connect_at(path: &Path) -> io::Result<Client> {
 }
 
 impl Client {
+    /// The process that serves this.
+    pub(super) fn peer(&self) -> Option<i32> {
+        Some(getsockopt(&self.0, sockopt::PeerCredentials).ok()?.pid())
+    }
+
     /// Waits for answers no longer than this from now on; `None` is as long as the daemon lives.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::dying;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::Output;
@@ -42,6 +43,7 @@ impl Umount {
 
 /// Unmounts and waits for the daemon.
 pub(super) fn run(dir: &Path, lazy: bool) -> Result<(), CliError> {
+    dying::end_all();
     let entry = entry_at(dir)?;
     let daemon = Remote::of_mount(&entry)
         .ok()

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 pub use error::MountError;
 pub use invalidate::{Invalidator, StillCached};
-pub use mount::unmount;
+pub use mount::{abort, unmount};
 pub use mountinfo::{MountEntry, mounts};
 pub use options::{Audience, EntryDefaults, MountOptions, OptionError, Typing, age, byte_count};
 pub use session::{Session, Stopper};

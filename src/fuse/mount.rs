@@ -64,6 +64,24 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), MountError> {
     take_away(&path, lazy)
 }
 
+/// Ends a connection to the kernel whose daemon cannot: everybody who waits for an answer is told
+/// "connection aborted". The mount stays, dead.
+///
+/// # Errors
+/// What keeps it from being ended; a user may end the own ones where fusectl is mounted.
+pub fn abort(entry: &MountEntry) -> io::Result<()> {
+    let number = entry.device.rsplit(':').next().unwrap_or_default();
+    let path = format!("/sys/fs/fuse/connections/{number}/abort");
+    fs::write(path, "1").or_else(|_| {
+        // With somebody in it it stays.
+        let flags = MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW;
+        match nix::mount::umount2(&entry.point, flags) {
+            Ok(()) | Err(Errno::EBUSY) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    })
+}
+
 fn take_away(point: &Path, lazy: bool) -> Result<(), MountError> {
     let flags = if lazy {
         MntFlags::MNT_DETACH

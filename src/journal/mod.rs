@@ -344,6 +344,15 @@ impl Journal {
         }
     }
 
+    /// Gives back the space of the spare segment. The next one that is needed is a fresh one.
+    ///
+    /// # Errors
+    /// A failure of the system.
+    pub fn tidy(&self) -> Result<()> {
+        let _nobody_takes_it = self.writer.lock();
+        segment::remove_spare(&self.dir)
+    }
+
     /// The bytes that the records not yet released take up, to within 64 KiB a segment.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -46,6 +46,11 @@ pub fn is_spare(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == SPARE)
 }
 
+/// Removes the spare segment, if there is one.
+pub fn remove_spare(dir: &Path) -> Result<()> {
+    remove(&dir.join(SPARE))
+}
+
 /// Makes the names in `dir` durable.
 pub fn sync_dir(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());

@@ -112,8 +112,11 @@ impl Round<'_> {
     /// # Errors
     /// Those of the backend.
     pub fn tidy(&self) -> Result<(), StoreError> {
-        let pager = &self.store.inner.pager;
-        Ok(pager.backend().tidy(pager.deadline())?)
+        let inner = &self.store.inner;
+        if let Some(journal) = &inner.journal {
+            journal.tidy()?;
+        }
+        Ok(inner.pager.backend().tidy(inner.pager.deadline())?)
     }
 }
 

@@ -299,7 +299,8 @@ impl Backend for Embedded {
             writing.seal(&self.tree, &self.packs, *last)?;
         }
         writing.workers.tidy(deadline);
-        Ok(())
+        let tidied = writing.log.tidy();
+        tidied.map_err(|error| from_log(Operation::Sync, b"", error))
     }
 
     fn verify(&self, meter: &mut Meter<'_>) -> Result<Vec<Flaw>> {
