@@ -157,7 +157,11 @@ impl<'m> Run<'m> {
         assert!(seq <= self.seq + 1, "{name} is {} records", seq - self.seq);
         let done = seq > self.seq;
         if done {
-            self.states.push(State::of(&session.store).unwrap());
+            let state = State::of(&session.store).unwrap();
+            // What nobody sees, such as the beginning of a transaction, makes no other state.
+            if self.states.last() != Some(&state) {
+                self.states.push(state);
+            }
         }
         self.seq = seq;
         self.end(name, synced(&out, done));
