@@ -54,7 +54,8 @@ struct Simulation {
     now: Content,
     kept: HashSet<Key>,
     snapshots: BTreeMap<String, Content>,
-    transaction: Option<(Transaction, Content)>,
+    /// Under way: what there was when it began, and what is in it.
+    transaction: Option<(Transaction, Content, Content)>,
     /// A sweep under way, and where it goes on.
     sweep: Option<(Sweep, Option<Key>)>,
     told: Vec<String>,
@@ -222,9 +223,9 @@ impl Simulation {
     }
 
     fn transact(&mut self, store: &Store, key: &Key, seed: u64) {
-        let Some((transaction, private)) = &mut self.transaction else {
+        let Some((transaction, _, private)) = &mut self.transaction else {
             let begun = Transaction::begin(store).unwrap();
-            self.transaction = Some((begun, self.now.clone()));
+            self.transaction = Some((begun, self.now.clone(), self.now.clone()));
             self.tell("begin".to_owned());
             return;
         };
@@ -235,7 +236,7 @@ impl Simulation {
             return;
         }
         assert_eq!(content(transaction.store()), *private);
-        let Some((transaction, private)) = self.transaction.take() else {
+        let Some((transaction, base, private)) = self.transaction.take() else {
             return;
         };
         let changed: Vec<Key> = transaction
@@ -249,7 +250,10 @@ impl Simulation {
         self.tell(format!("commit {changed:?}: {done}"));
         if done {
             for key in changed {
-                if let Some(value) = private.get(&key) {
+                // What was written just as it was is no change.
+                if let Some(value) = private.get(&key)
+                    && base.get(&key) != Some(value)
+                {
                     self.now.insert(key.clone(), value.clone());
                     self.look_whether_kept(store, &key);
                 }

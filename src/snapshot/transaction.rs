@@ -3,7 +3,8 @@
 //! What is read within is the store as it was at the beginning, with the transaction's own changes
 //! (snapshot isolation): two transactions that write the same entry exclude each other, and whoever is
 //! second is refused, with every such entry named. What a transaction has read and not written may
-//! have changed meanwhile; so may other entries of a directory that it has written in.
+//! have changed meanwhile, and a value that it has written just as it was counts as read; so may other
+//! entries of a directory that it has written in.
 
 use std::fmt;
 
