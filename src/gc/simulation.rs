@@ -254,7 +254,14 @@ impl Simulation {
                 if let Some(value) = private.get(&key)
                     && base.get(&key) != Some(value)
                 {
-                    self.now.insert(key.clone(), value.clone());
+                    // Others may have changed other entries of the same map.
+                    let both =
+                        matches!(value, Value::Map(_)) && self.now.get(&key) != base.get(&key);
+                    let value = match both {
+                        true => store.get(&key).unwrap().unwrap(),
+                        false => value.clone(),
+                    };
+                    self.now.insert(key.clone(), value);
                     self.look_whether_kept(store, &key);
                 }
             }
