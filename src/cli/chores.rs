@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::gc::Report;
 use super::sweep::ago;
 use super::worker::Worker;
 use crate::fuse::MountOptions;
-use crate::gc::{self, GcError, Guard, Pace, Reclaimed, free, mark};
+use crate::gc::{self, Budget, GcError, Pace};
 use crate::snapshot::automatic::{Automatic, Schedule};
 use crate::store::Store;
 use crate::view::View;
@@ -68,14 +69,9 @@ fn take(store: Store, view: Arc<View>, schedule: Schedule) -> Worker {
 }
 
 fn round(store: &Store, view: &View, stop: &AtomicBool, pace: &mut Pace) {
-    let done = Guard::new(store, stop)
-        .cutoff()
-        .and_then(mark)
-        .and_then(free);
-    match done {
+    match gc::reclaim_within(store, stop, Budget::ASIDE) {
         Ok(done) => {
-            let Reclaimed { freed, live, .. } = done;
-            tracing::info!(freed, live, "pages freed");
+            tracing::info!(report = %Report::from(done), "pages freed");
             pace.note(&done);
         }
         Err(GcError::Stopped) => {}

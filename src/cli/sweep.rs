@@ -209,7 +209,16 @@ mod tests {
     fn a_moment_is_read_as_the_attribute_shows_it() {
         assert_eq!(last_write("1769860800.000000007"), Some((1_769_860_800, 7)));
         assert_eq!(last_write("-1.999999999"), Some((-1, 999_999_999)));
-        for bad in ["", "1", "1.", "1.5", "1.0000000000", ".000000000", "1.00000000+", "2026-01-31"] {
+        for bad in [
+            "",
+            "1",
+            "1.",
+            "1.5",
+            "1.0000000000",
+            ".000000000",
+            "1.00000000+",
+            "2026-01-31",
+        ] {
             assert_eq!(last_write(bad), None, "{bad}");
         }
     }

@@ -69,10 +69,7 @@ pub fn time_of(name: &str) -> Option<Time> {
 
 fn name_at(time: Time) -> String {
     let text = value::Instant::new(time.secs, 0).and_then(value::Instant::to_rfc3339);
-    format!(
-        "{PREFIX}{}",
-        text.unwrap_or_else(|| time.secs.to_string())
-    )
+    format!("{PREFIX}{}", text.unwrap_or_else(|| time.secs.to_string()))
 }
 
 impl Automatic {
@@ -172,7 +169,8 @@ fn own(store: &Store) -> Result<Vec<Snapshot>, SnapshotError> {
     Ok(own.collect())
 }
 
-/// Takes a snapshot, if there is something new and the name is free: one of this second will do.
+/// Takes a snapshot, if there is something new. Where the clock was set back by whole hours, there may be
+/// one of the same second: then this one is named by the next second that is free.
 fn take_one(
     store: &Store,
     last: Option<&Snapshot>,
@@ -183,10 +181,14 @@ fn take_one(
     {
         return Ok(None);
     }
-    match take(store, &name_at(clock)) {
-        Ok(snapshot) => Ok(Some(snapshot)),
-        Err(SnapshotError::Store(StoreError::SnapshotExists { .. })) => Ok(None),
-        Err(error) => Err(error),
+    let mut second = Duration::ZERO;
+    loop {
+        match take(store, &name_at(later(clock, second))) {
+            Err(SnapshotError::Store(StoreError::SnapshotExists { .. })) if second < AGAIN => {
+                second += Duration::from_secs(1);
+            }
+            taken => return taken.map(Some),
+        }
     }
 }
 
@@ -354,7 +356,11 @@ mod tests {
         // One at the beginning, and one in each hour that follows.
         assert_eq!((taken, dropped), (10, 7));
         assert_eq!(w.names().len(), by_hand.len() + 3);
-        assert!(by_hand.iter().all(|name| w.names().contains(&(*name).to_owned())));
+        assert!(
+            by_hand
+                .iter()
+                .all(|name| w.names().contains(&(*name).to_owned()))
+        );
         // Without a policy, all stay.
         w.automatic.schedule.keep = Retention::default();
         assert_eq!(w.hours(10), (10, 0));
@@ -427,7 +433,10 @@ mod tests {
         assert!(w.turn().taken.is_some());
         let read_only = w.store.at(w.store.snapshots().unwrap()[0].epoch);
         let store = std::mem::replace(&mut w.store, read_only);
-        w.automatic.next = Some(Due { at: w.begun, by_clock: Time::now() });
+        w.automatic.next = Some(Due {
+            at: w.begun,
+            by_clock: Time::now(),
+        });
         store.assoc(&Key::text("b"), &Value::Nil).unwrap();
         let now = w.begun + w.passed;
         assert!(w.automatic.turn(&w.store, now).is_err());

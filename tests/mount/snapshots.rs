@@ -202,5 +202,10 @@ fn a_daemon_takes_and_drops_snapshots_by_itself_when_it_is_asked_to() {
         assert!(m.path(".kfs/snapshot/mine").exists());
         m.remount();
     }
-    assert!(seen.iter().filter(|name| !automatic().contains(*name)).count() >= 3);
+    assert!(
+        seen.iter()
+            .filter(|name| !automatic().contains(*name))
+            .count()
+            >= 3
+    );
 }

@@ -25,7 +25,9 @@ pub enum OptionError {
         expected: &'static str,
     },
     /// An option that means something only beside another one.
-    #[error("mount option {name} says which of the snapshots stay that snapshot=AGE takes; give that, too")]
+    #[error(
+        "mount option {name} says which of the snapshots stay that snapshot=AGE takes; give that, too"
+    )]
     Alone {
         /// The option.
         name: &'static str,
@@ -227,15 +229,13 @@ fn seconds(name: &str, value: &str) -> Result<Duration, OptionError> {
 
 /// Nothing at all would leave nothing in the store, or never end taking snapshots.
 fn span(name: &str, value: &str) -> Result<Duration, OptionError> {
-    age(value)
-        .filter(|age| !age.is_zero())
-        .ok_or_else(|| {
-            bad_value(
-                name,
-                value,
-                "an age of a second or more, such as 90s, 15m, 36h, 30d or 8w",
-            )
-        })
+    age(value).filter(|age| !age.is_zero()).ok_or_else(|| {
+        bad_value(
+            name,
+            value,
+            "an age of a second or more, such as 90s, 15m, 36h, 30d or 8w",
+        )
+    })
 }
 
 /// A time, as `sweep=` and `snapshot=` take it; `None` if it is none.
