@@ -266,7 +266,7 @@ fn what_nobody_reads_is_kept_within_bounds_and_what_went_is_told() {
         while reader.has_more() {
             got.extend(reader.read(got.len() as u64, 1 << 20));
         }
-        parsed(&String::from_utf8(got[before..].to_vec()).unwrap())
+        parsed(str::from_utf8(&got[before..]).unwrap())
     };
     let push = |numbers: std::ops::RangeInclusive<u64>, key: &str| {
         let path: crate::value::KeyPath = vec![Key::text(key)].into();
