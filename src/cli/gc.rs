@@ -109,8 +109,11 @@ fn watched(access: &mut Access) -> Result<Response, CliError> {
     let begun = Instant::now();
     thread::scope(|scope| {
         let screen = thread::Builder::new().spawn_scoped(scope, || {
-            while !ended.load(Ordering::Acquire) {
+            loop {
                 Line.draw(&shown(ask(), begun.elapsed()));
+                if ended.load(Ordering::Acquire) {
+                    break;
+                }
                 thread::park_timeout(REDRAW);
             }
             Line.clear();

@@ -64,6 +64,7 @@ pub use error::GcError;
 pub use pace::Pace;
 pub use sweep::{KEEP, Sweep, Swept, sweep, sweep_part};
 
+use crate::backend::BackendError;
 use crate::meter::Counter;
 use crate::store::{Phase, Round, Store, StoreError};
 use crate::tree::{Entry, PageAddr, PageSet, Reading, Time, TreeError, Visitor, Walk, live};
@@ -377,6 +378,9 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn error(&mut self, source: TreeError) -> GcError {
         match (self.unreadable.take(), source) {
+            (Some(path), source @ TreeError::Backend(BackendError::Damage { .. })) => {
+                GcError::Unreadable { path, source }
+            }
             (_, TreeError::Backend(e)) => GcError::Store(StoreError::Backend(e)),
             (Some(path), source) => GcError::Unreadable { path, source },
             (None, _) => GcError::Stopped,
