@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use konserve_fs::snapshot;
 use konserve_fs::store::Location;
 use konserve_fs::value::{Key, Value};
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use crate::random::Random;
 use crate::run::Durability::{Later, Synced};
 use crate::run::{Recorded, Run, Session, location};
 use crate::state::State;
-use crate::sweep::sweep_before;
+use crate::sweep::{sweep, sweep_before};
 
 /// Files made by sequences are numbered from here, so that no number is one of a base's.
 pub const OWN: u64 = 1_000_000;
@@ -408,11 +409,31 @@ fn a_table_that_is_being_made_is_not_needed_before_it_is_whole() {
 }
 
 #[test]
+fn what_a_snapshot_has_is_brought_back_in_one_write() {
+    named_case("bringing back", "all folded", |run, large| {
+        let then = snapshot::open(&run.session().store, "s0").unwrap();
+        let big = [Key::text("big")];
+        for path in [&big[..], &[Key::text("blob")], &[Key::text("new")]] {
+            run.step("change", Later, |s| {
+                s.store.unsynced().assoc_in(path, large).unwrap();
+            });
+        }
+        run.step("restore", Synced, |s| {
+            snapshot::restore(&s.store, &then, &big).unwrap();
+        });
+        run.step("roll back", Synced, |s| {
+            snapshot::roll_back(&s.store, &then).unwrap();
+        });
+    });
+}
+
+#[test]
 fn a_sweep_that_was_cut_short_has_evicted_the_keys_it_came_to() {
     for base in ["all folded", "files, in the journal"] {
         named_case("sweeping", base, |run, _| {
+            sweep(run, &mut Random::new(seed(), 2));
             let now = run.session().store.now();
-            let evicted = sweep_before(run, &mut Random::new(seed(), 2), now);
+            let evicted = sweep_before(run, &mut Random::new(seed(), 3), now);
             assert!(evicted > 3, "{evicted}");
             run.step("free pages", Synced, |s| {
                 konserve_fs::gc::reclaim(&s.store).unwrap();
