@@ -177,6 +177,9 @@ MUTANTS = [
     ('pollers are not woken', 'src/fuse/poll.rs',
      '            seen = end;\n            self.tell();\n', '            seen = end;\n', MOUNT,
      'watching::poll_waits_for_the_next_event_and_holds_up_nobody'),
+    ('a killed daemon and who waits for it are left alone', 'src/cli/dying.rs',
+     'if let Err(error) = abort(&entry) {', 'if let Err(error) = Ok::<(), std::io::Error>(()) {', MOUNT,
+     'dying::a_killed_daemon_that_was_telling_the_kernel_ends_with_the_next_unmount'),
 ]
 
 
