@@ -250,10 +250,7 @@ impl Simulation {
         self.tell(format!("commit {changed:?}: {done}"));
         if done {
             for key in changed {
-                // What was written just as it was is no change.
-                if let Some(value) = private.get(&key)
-                    && base.get(&key) != Some(value)
-                {
+                if let Some(value) = private.get(&key) {
                     // Others may have changed other entries of the same map.
                     let both =
                         matches!(value, Value::Map(_)) && self.now.get(&key) != base.get(&key);

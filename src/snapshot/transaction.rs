@@ -3,15 +3,15 @@
 //! What is read within is the store as it was at the beginning, with the transaction's own changes
 //! (snapshot isolation): two transactions that write the same entry exclude each other, and whoever is
 //! second is refused, with every such entry named. What a transaction has read and not written may
-//! have changed meanwhile, and a value that it has written just as it was counts as read; so may other
-//! entries of a directory that it has written in.
+//! have changed meanwhile; so may other entries of a directory that it has written in. An entry within a
+//! document that it has written just as it was counts as read; a document counts as written.
 
 use std::fmt;
 
 use super::SnapshotError;
 use crate::store::{Changed, Store, StoreError, Tx};
 use crate::tree::diff::{Diff, Difference, both_are_dirs_of_a_kind};
-use crate::tree::{Attrs, Entry, Map, Node, Time, Times, TreeError, is_hidden, root_key};
+use crate::tree::{Attrs, Entry, Map, Node, Op, Time, Times, TreeError, is_hidden, root_key};
 use crate::value::{Key, KeyPath};
 
 /// Not more conflicts than this are named.
@@ -117,8 +117,19 @@ impl Transaction {
                 continue;
             }
             let pager = self.live.pager();
-            for step in Diff::new(&key, old, new, pager).exactly() {
+            let before = steps.len();
+            for step in Diff::new(&key, old.clone(), new.clone(), pager).exactly() {
                 steps.push(step.map_err(|e| StoreError::tree(&key, e))?);
+            }
+            // A document that was written just as it was has been written all the same: nobody may
+            // have evicted it, and its last write is now.
+            if steps.len() == before && old.is_some() && new.is_some() && !is_hidden(&key) {
+                steps.push(Difference {
+                    path: vec![key].into(),
+                    in_vector: vec![false],
+                    old,
+                    new,
+                });
             }
         }
         self.live.transact(|tx| {
@@ -236,6 +247,8 @@ fn apply(tx: &mut Tx<'_>, steps: &[Difference]) -> Result<(), StoreError> {
                 if step.old.as_ref().map(Entry::attrs) != Some(new.attrs()) {
                     let touched = there != step.old.as_ref().map(Entry::attrs);
                     dirs.push((path, new.attrs(), touched));
+                } else if path.len() == 1 {
+                    tx.push(Op::Touch { path: path.clone() })?;
                 }
             }
             Some(new) => tx.put(path.clone(), new.clone(), listed)?,

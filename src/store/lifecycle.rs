@@ -352,7 +352,12 @@ impl Store {
             pager.backend().sync(deadline)?;
         }
         let docs = Docs::new(Arc::clone(&pager), cache / 4);
-        docs.read_epochs()?;
+        match docs.read_epochs() {
+            // A value that is read is none of the snapshots' business. But none may be replaced
+            // before it is known which of them must keep it.
+            Err(StoreError::Damaged { .. } | StoreError::Tree { .. }) if read_only => {}
+            known => known?,
+        }
         let clock = clock::Clock::after(header.clock);
         let last = match &mut recovery {
             Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,
@@ -409,9 +414,9 @@ impl Store {
             if last > header.folded {
                 store.note_unfolded(1);
             }
-            store.drop_forks()?;
         }
         store.finish_incoming()?;
+        store.drop_forks()?;
         Ok(store)
     }
 

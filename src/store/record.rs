@@ -229,8 +229,12 @@ pub fn load_any(address: &[u8], pager: &Pager) -> Result<Option<Version>, StoreE
 /// Reads the blob of a record. For a store that nobody uses: else [`load_any`].
 pub fn decode_any(address: &[u8], blob: &[u8], codec: &Codec) -> Result<Version, StoreError> {
     let name = || {
-        let key = address.get(LIVE.len()..).unwrap_or_default();
-        Key::from_bytes(key).map_or_else(|_| crate::tree::hex(key), |k| show_key(&k))
+        let bytes = address.get(LIVE.len()..).unwrap_or_default();
+        let hidden = Key::from_canonical(bytes);
+        if crate::tree::is_hidden(&hidden) {
+            return show_key(&hidden);
+        }
+        Key::from_bytes(bytes).map_or_else(|_| crate::tree::hex(bytes), |k| show_key(&k))
     };
     let opened = codec
         .open(address, blob)

@@ -119,3 +119,22 @@ fn nothing_moves_between_a_transaction_and_the_rest_but_by_copying() {
     m.sh("! mkdir .kfs/tx/t 2>/dev/null; ! mkdir .kfs/tx/-x 2>/dev/null; ! touch .kfs/tx/f 2>/dev/null");
     m.sh("rmdir .kfs/tx/*; test -z \"$(ls .kfs/tx)\"");
 }
+
+#[test]
+fn a_transaction_ends_once_and_there_are_not_too_many() {
+    let m = Mount::new();
+    m.sh("for n in $(seq 100); do mkdir .kfs/tx/t$n; done; ! mkdir .kfs/tx/more 2>/dev/null; rmdir .kfs/tx/t1; mkdir .kfs/tx/more");
+    for round in 0..20 {
+        m.sh("rmdir .kfs/tx/more; mkdir .kfs/tx/more; echo $$ > .kfs/tx/more/f");
+        let (from, to) = (m.path(".kfs/tx/more"), m.path(".kfs/commit"));
+        let done = std::thread::scope(|scope| {
+            let rename = || fs::rename(&from, &to).is_ok();
+            let others: Vec<_> = (0..4).map(|_| scope.spawn(rename)).collect();
+            let done = others.into_iter().map(|other| other.join().unwrap());
+            done.filter(|done| *done).count()
+        });
+        assert_eq!(done, 1, "round {round}");
+        m.sh("mkdir .kfs/tx/more");
+    }
+    m.sh("rmdir .kfs/tx/*");
+}

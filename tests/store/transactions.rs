@@ -124,6 +124,32 @@ fn what_others_have_changed_is_not_overwritten() {
 }
 
 #[test]
+fn what_was_written_as_it_was_is_written() {
+    let s = memory();
+    let map = Value::Map([(key("x"), Value::Int(1))].into());
+    for value in [Value::Int(1), map] {
+        for evicted in [false, true] {
+            s.assoc(&key("a"), &value).unwrap();
+            let last_write = |s: &Store| s.doc(&key("a")).unwrap().unwrap().last_write;
+            let before = last_write(&s);
+            let t = Transaction::begin(&s).unwrap();
+            t.store().assoc(&key("a"), &value).unwrap();
+            if evicted {
+                s.dissoc(&key("a")).unwrap();
+                let found = t.commit().unwrap();
+                assert_eq!(found[0].clash, Clash::Removed, "{value:?}");
+                t.abort().unwrap();
+                assert_eq!(s.get(&key("a")).unwrap(), None);
+            } else {
+                assert_eq!(t.commit().unwrap(), []);
+                assert_eq!(s.get(&key("a")).unwrap(), Some(value.clone()));
+                assert!(last_write(&s) > before, "{value:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_is_left_of_a_transaction_that_was_given_up_or_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let place = Location::parse(&dir.path().join("s").display().to_string()).unwrap();

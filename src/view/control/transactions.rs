@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::dirs::{failed, not_found};
 use super::roots::Branch;
@@ -11,6 +11,9 @@ use super::{Namespace, TRANSACTIONS};
 use crate::snapshot::{self, Conflict, Transaction};
 use crate::view::types::Attr;
 use crate::view::{Result, View, ViewError};
+
+/// Each keeps a thread and what the store was when it began: not more than this at once.
+const MOST: usize = 100;
 
 /// Those under way, by name.
 #[derive(Debug, Default)]
@@ -22,6 +25,19 @@ struct Running {
     branch: Arc<Branch>,
     /// Why it could not be committed the last time.
     conflicts: Mutex<Vec<Conflict>>,
+    /// Held by who ends it, so that it ends once.
+    end: Mutex<()>,
+}
+
+impl Running {
+    /// For ending it, unless somebody has ended it meanwhile.
+    fn to_end(&self, name: &[u8]) -> Result<MutexGuard<'_, ()>> {
+        let end = self.end.lock();
+        if self.branch.has_ended() {
+            return Err(not_found(TRANSACTIONS, name));
+        }
+        Ok(end)
+    }
 }
 
 impl Transactions {
@@ -61,6 +77,9 @@ impl Namespace {
         if running.contains_key(text) {
             return Err(ViewError::exists(TRANSACTIONS, name));
         }
+        if running.len() >= MOST {
+            return Err(ViewError::TooManyOpen { open: MOST as u64 });
+        }
         let transaction = Transaction::begin(self.live.store()).map_err(|e| failed(text, e))?;
         let store = transaction.store();
         let epoch = store.epoch().unwrap_or_default();
@@ -70,6 +89,7 @@ impl Namespace {
             transaction,
             branch,
             conflicts: Mutex::default(),
+            end: Mutex::default(),
         };
         running.insert(text.to_owned(), Arc::new(begun));
         drop(running);
@@ -79,6 +99,7 @@ impl Namespace {
     /// Gives a transaction up.
     pub(super) fn give_up(&self, name: &[u8]) -> Result<()> {
         let running = self.transactions.get(name)?;
+        let _alone = running.to_end(name)?;
         let text = String::from_utf8_lossy(name);
         running.transaction.abort().map_err(|e| failed(&text, e))?;
         self.ended(&text, &running);
@@ -89,6 +110,7 @@ impl Namespace {
     pub(super) fn commit(&self, name: &[u8]) -> Result<()> {
         self.live.writable()?;
         let running = self.transactions.get(name)?;
+        let _alone = running.to_end(name)?;
         let text = String::from_utf8_lossy(name);
         // What programs have written and not closed belongs to it; the same for the live files, so
         // that what is written there counts as a change.
