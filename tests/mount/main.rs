@@ -25,6 +25,7 @@ mod concurrency;
 mod crash;
 mod differential;
 mod documents;
+mod dying;
 mod editors;
 mod engine;
 mod errno;
