@@ -23,6 +23,8 @@ mod faults;
 mod files;
 #[path = "backends/kill.rs"]
 mod kill;
+#[path = "backends/libraries.rs"]
+mod libraries;
 #[path = "backends/limited.rs"]
 mod limited;
 #[path = "backends/listing.rs"]
@@ -48,12 +50,14 @@ macro_rules! suite {
         mod suite {
             $(mod $case {
                 suite!(@storages $module $case
-                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file);
+                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file,
+                    #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb);
             })*
         }
     };
-    (@storages $module:ident $case:ident $($storage:ident),*) => {
+    (@storages $module:ident $case:ident $($(#[$built:meta])? $storage:ident),*) => {
         $(#[test]
+        $(#[$built])?
         fn $storage() {
             crate::$module::$case(&*crate::storages::$storage().backend);
         })*
