@@ -19,6 +19,7 @@ mod bad_damage;
 mod bad_input;
 mod bad_mount;
 mod basics;
+mod collecting;
 mod commands;
 mod concurrency;
 mod crash;
