@@ -12,7 +12,10 @@ mod store {
     mod damage;
     mod fsck;
     mod history;
+    mod hooks;
     mod limits;
+    mod log;
+    mod multi;
     mod races;
     mod reclaim;
     mod send;

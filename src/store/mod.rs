@@ -20,13 +20,16 @@ mod error;
 mod fold;
 mod fork;
 mod header;
+mod hooks;
 mod incoming;
 mod lifecycle;
 mod limits;
 mod links;
 mod location;
+mod log;
 mod mark;
 mod meters;
+mod multi;
 mod pages;
 mod record;
 mod records;
@@ -51,11 +54,14 @@ pub use epochs::Changed;
 pub use error::StoreError;
 pub use fork::PREFIX as FORK_PREFIX;
 pub use header::FORMAT;
+pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;
 pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
 pub use location::{AtPath, Location};
+pub use log::Log;
 pub use mark::{Incoming, Position, read_identity, write_identity};
 pub use meters::{Meters, Standing};
+pub use multi::Condition;
 pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
 pub use tx::Tx;
@@ -104,6 +110,7 @@ struct Inner {
     /// One round of freeing at a time.
     round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
+    hooks: hooks::Hooks,
     meters: Meters,
     /// Whether there may be linked files. Set with the commit of the first one.
     links: AtomicBool,
