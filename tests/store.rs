@@ -9,6 +9,7 @@
 
 mod store {
     mod api;
+    mod asynchronous;
     mod damage;
     mod fsck;
     mod history;

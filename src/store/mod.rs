@@ -10,6 +10,7 @@
 //! it survives the death of the process, and a power loss only after [`Store::sync`].
 
 mod api;
+mod asynchronous;
 mod binary;
 mod check;
 mod clock;
@@ -48,6 +49,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
 pub use api::{Change, Keys};
+pub use asynchronous::{AsyncStore, Pieces, Stream};
 pub use binary::{BlobReader, BlobWriter};
 pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use epochs::Changed;
