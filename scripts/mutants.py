@@ -7,9 +7,15 @@ import os, re, shutil, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COPY = os.path.join(ROOT, 'target', 'mutants')
-LIB, CRASH = ['--lib'], ['--test', 'crash']
+LIB, CRASH, STORE, MOUNT = ['--lib'], ['--test', 'crash'], ['--test', 'store'], ['--test', 'mount']
 EVERY = 'cases::every_crash_leaves_a_state_that_was'
-FLUSHING, ALL = ' KFS_CASE=3', ' KFS_SEQUENCES=31'
+TABLE = 'cases::a_table_that_is_being_made_is_not_needed_before_it_is_whole'
+FREED = 'cases::recovery_does_not_ask_for_pages_that_were_freed'
+SWEEP = 'cases::a_sweep_that_was_cut_short_has_evicted_the_keys_it_came_to'
+BACK = 'cases::what_a_snapshot_has_is_brought_back_in_one_write'
+RECEIVE = 'receive::a_store_that_was_receiving_changes_is_the_old_or_the_new'
+INTO_FILES = 'receive::a_store_in_files_that_was_receiving_changes_is_the_old_or_the_new'
+SNAPSHOTS, TRANSACTIONS = 'store::snapshots::', 'store::transactions::'
 CREATION = 'cases::a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one'
 
 # name, file, what stands there, what the mutant has, target, test and its environment
@@ -84,9 +90,9 @@ MUTANTS = [
     ('blobs in files whose names the engine does not sync', 'src/backend/embedded/tree.rs',
      '.with_kv_separation(None)',
      '.with_kv_separation(Some(lsm_tree::KvSeparationOptions::default().separation_threshold(4096)))',
-     CRASH, EVERY + FLUSHING),
+     CRASH, TABLE),
     ('packs not synced before the log', 'src/backend/embedded/ops.rs',
-     '    packs.sync()?;\n    log.sync_to(last)', '    let _ = packs;\n    log.sync_to(last)', CRASH, EVERY + ALL),
+     '    packs.sync()?;\n    log.sync_to(last)', '    let _ = packs;\n    log.sync_to(last)', CRASH, FREED),
     ('the identity before what it stands for', 'src/backend/identity.rs',
      '    // What is whole once the identity is there must be durable before.\n    File::open(dir)?.sync_all()?;\n', '',
      CRASH, CREATION),
@@ -104,7 +110,76 @@ MUTANTS = [
      '        manifest::verify(dir)?;\n', '', ['--test', 'backends'],
      'damage::a_manifest_with_a_flipped_bit_is_not_believed'),
     ('a commit does not look whether another came between', 'src/store/commit.rs',
-     'if moved || !tx', 'if !tx', ['--test', 'store'], 'store::api::eight_threads_lose_no_update'),
+     'if moved || !tx', 'if !tx', STORE, 'store::api::eight_threads_lose_no_update'),
+    ('a sweep ends before the evictions are durable', 'src/gc/sweep.rs', '        store.sync()?;\n', '', CRASH, SWEEP),
+    ('evicted though it was written meanwhile', 'src/gc/sweep.rs',
+     'if kept || last_write >= sweep.cutoff ||', 'if kept ||', CRASH, SWEEP),
+    ('evicted though it is to be kept', 'src/gc/sweep.rs',
+     'if kept || last_write', 'let _ = kept;\n        if last_write', CRASH, SWEEP),
+    ('evicted though somebody began to work on it', 'src/gc/sweep.rs',
+     'tx.require(move || !store.is_in_use(&key));', 'let _ = (store, key);', STORE,
+     'store::sweep::what_somebody_begins_to_work_on_before_it_goes_stays'),
+    ('received pages are not synced before it is said that all is there', 'src/store/incoming.rs',
+     'pager.backend().sync(pager.deadline())?;\n        self.stage(', 'self.stage(', CRASH, INTO_FILES),
+    ('what came is put in place before it is known that it is', 'src/store/incoming.rs',
+     'pager.backend().sync(pager.deadline())?;\n        self.finish', 'self.finish', CRASH, INTO_FILES),
+    ('what is put in place is forgotten before it is durable', 'src/store/incoming.rs',
+     'while self.place_some(seq)? {}\n        let pager = self.pager();\n        pager.backend().sync(pager.deadline())?;',
+     'while self.place_some(seq)? {}\n        let pager = self.pager();', CRASH, INTO_FILES),
+    ('a half received store is shown', 'src/store/incoming.rs',
+     'if self.is_read_only() {\n            let location', 'if self.is_read_only() {\n            return Ok(());\n            #[allow(unreachable_code)]\n            let location',
+     CRASH, RECEIVE),
+    ('putting in place is not gone on with', 'src/store/lifecycle.rs', 'store.finish_incoming()?;', '', CRASH, RECEIVE),
+    ('what snapshots need is not kept', 'src/store/epochs.rs',
+     'if epochs.taken.is_empty() {\n            return Ok(());',
+     'if epochs.taken.len() < usize::MAX {\n            return Ok(());', STORE,
+     SNAPSHOTS + 'snapshots_show_what_a_model_says'),
+    ('of what is in no record yet only the last version is kept', 'src/store/epochs.rs',
+     'if let Some(epoch) = epochs.needing(slot.seq, next.seq) {',
+     'if let Some(epoch) = epochs.needing(slot.seq, next.seq).filter(|_| false) {', STORE,
+     SNAPSHOTS + 'snapshots_show_what_a_model_says'),
+    ('what an older snapshot needs goes with the newer one', 'src/store/epochs.rs',
+     'let older = epochs.before(epoch);', 'let older = epochs.before(epoch).filter(|_| false);', STORE,
+     SNAPSHOTS + 'snapshots_show_what_a_model_says'),
+    ('a dropped snapshot is read', 'src/store/epochs.rs',
+     'Err(_) => Err(no_snapshot(&format!("number {epoch}"))),', 'Err(_) => Ok(()),', STORE,
+     SNAPSHOTS + 'a_dropped_snapshot_is_read_by_nobody'),
+    ('what only a snapshot holds is freed', 'src/gc/mod.rs',
+     'for (_, record) in records {',
+     'for (_, record) in records.into_iter().filter(|(at, _)| at.get(1..9) == Some(&[0; 8])) {', STORE,
+     SNAPSHOTS + 'what_a_snapshot_needs_stays_and_what_it_alone_needed_goes_with_it'),
+    ('what is restored is removed first', 'src/snapshot/restore.rs',
+     '    store.transact(|tx| {\n        if !above', '    store.unsynced().dissoc_in(path)?;\n    store.transact(|tx| {\n        if !above',
+     CRASH, BACK),
+    ('rolled back document by document', 'src/snapshot/restore.rs',
+     'false => put_back(tx, changed)?,',
+     'false => store.transact(|tx| put_back(tx, changed.clone()))?,', CRASH, BACK),
+    ('names that are rolled back are counted twice', 'src/snapshot/restore.rs',
+     '        tx.all_put_back();\n', '', STORE,
+     'store::history::a_store_is_rolled_back_with_its_root_and_its_links'),
+    ('names that a transaction made are counted twice', 'src/snapshot/transaction.rs',
+     '    tx.all_put_back();\n', '', MOUNT,
+     'transactions::a_directory_is_a_private_copy_until_it_is_moved_to_commit'),
+    ('no look for conflicts', 'src/snapshot/transaction.rs',
+     'conflicts.extend(clash(tx, step)?);', 'let _ = clash(tx, step)?;', STORE,
+     TRANSACTIONS + 'what_others_have_changed_is_not_overwritten'),
+    ('what is below is not compared', 'src/snapshot/transaction.rs',
+     'false => is_same(tx, step, old, now)?,', 'false => is_same(tx, step, old, now)? || old.is_dir(),', STORE,
+     TRANSACTIONS + 'what_others_have_changed_is_not_overwritten'),
+    ('a transaction is committed and goes on', 'src/snapshot/transaction.rs',
+     '                tx.end_fork(&self.private)?;\n', '', STORE,
+     TRANSACTIONS + 'a_transaction_is_seen_by_nobody_until_it_is_committed'),
+    ('a transaction takes changes while it is committed', 'src/store/fork.rs',
+     '            changes.sealed = true;\n', '', STORE,
+     TRANSACTIONS + 'a_transaction_takes_no_changes_while_it_is_committed'),
+    ('what was cut off is not ended', 'src/store/lifecycle.rs', '            store.drop_forks()?;\n', '', STORE,
+     TRANSACTIONS + 'nothing_is_left_of_a_transaction_that_was_given_up_or_cut_off'),
+    ('pollers are not woken', 'src/fuse/poll.rs',
+     '            seen = end;\n            self.tell();\n', '            seen = end;\n', MOUNT,
+     'watching::poll_waits_for_the_next_event_and_holds_up_nobody'),
+    ('a killed daemon and who waits for it are left alone', 'src/cli/dying.rs',
+     'if let Err(error) = abort(&entry) {', 'if let Err(error) = Ok::<(), std::io::Error>(()) {', MOUNT,
+     'dying::a_killed_daemon_that_was_telling_the_kernel_ends_with_the_next_unmount'),
 ]
 
 

@@ -1,5 +1,6 @@
 //! A storage whose calls are counted and timed.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,6 +45,16 @@ impl Default for Calls {
     }
 }
 
+thread_local! {
+    static READ: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Bytes of blobs that this thread has read, of whatever storage that is counted.
+#[must_use]
+pub fn read_by_this_thread() -> u64 {
+    READ.get()
+}
+
 /// Counts and times the calls of another storage. It is as that one is otherwise.
 #[derive(Debug)]
 pub struct Metered {
@@ -56,6 +67,11 @@ impl Metered {
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>, calls: Arc<Calls>) -> Self {
         Self { inner, calls }
+    }
+
+    fn count_read(&self, bytes: u64) {
+        self.calls.read.add(bytes);
+        READ.set(READ.get().wrapping_add(bytes));
     }
 
     fn time<T>(&self, call: Call, run: impl FnOnce(&dyn Backend) -> Result<T>) -> Result<T> {
@@ -79,7 +95,7 @@ impl Backend for Metered {
     fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
         let blob = self.time(Call::Get, |inner| inner.get(address, deadline))?;
         let size = blob.as_ref().map_or(0, |blob| blob.bytes.len());
-        self.calls.read.add(size as u64);
+        self.count_read(size as u64);
         Ok(blob)
     }
 
@@ -91,16 +107,14 @@ impl Backend for Metered {
     ) -> Result<Option<Vec<u8>>> {
         let get = |inner: &dyn Backend| inner.get_range(address, range, deadline);
         let bytes = self.time(Call::Get, get)?;
-        self.calls
-            .read
-            .add(bytes.as_ref().map_or(0, Vec::len) as u64);
+        self.count_read(bytes.as_ref().map_or(0, Vec::len) as u64);
         Ok(bytes)
     }
 
     fn get_many(&self, addresses: &[&[u8]], deadline: Deadline) -> Result<Vec<Option<Blob>>> {
         let blobs = self.time(Call::Get, |inner| inner.get_many(addresses, deadline))?;
         let sizes = blobs.iter().flatten().map(|blob| blob.bytes.len() as u64);
-        self.calls.read.add(sizes.sum());
+        self.count_read(sizes.sum());
         Ok(blobs)
     }
 

@@ -13,12 +13,11 @@ use super::error::CliError;
 use super::execute::{execute, status};
 use super::holder::Holder;
 use super::place::Bytes;
-use super::reclaimer::Reclaimer;
 use super::remote::Remote;
 use super::request::{Request, Response};
 use super::signals::StopSignals;
 use super::socket::{Server, SocketError};
-use super::{watch, wire};
+use super::{chores, watch, wire};
 use crate::backend::BackendError;
 use crate::fuse::{Invalidator, MountOptions, Session, mounts};
 use crate::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
@@ -58,10 +57,9 @@ impl Daemon {
                 path: self.location.to_string(),
                 source,
             })?;
-        let reclaimer =
-            (!store.is_read_only()).then(|| Reclaimer::start(&store, self.options.sweep));
+        let workers = chores::start(&store, &view, &self.options);
         let served = self.serve(&store, &view, signals, on_ready);
-        drop(reclaimer);
+        drop(workers);
         view.shutdown();
         drop(view);
         served.and(store.release().map_err(CliError::from))

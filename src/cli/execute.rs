@@ -53,6 +53,7 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
         Request::Check { id, rate } => holder.checks().go_on(store, *id, *rate),
         Request::Watch { .. } | Request::Stats => Err(watch::without_mount(store)),
         Request::Reclaim => gc::reclaim(store),
+        Request::Reclaiming => Ok(Response::Reclaiming(gc::standing(store))),
         Request::Sweep {
             before,
             keep,

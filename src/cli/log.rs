@@ -1,7 +1,7 @@
 //! Where log lines go: standard error, which a daemon points at a file.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,6 @@ pub enum Output {
 pub fn start(output: Output) {
     // The journal has its own times.
     let journal = output == Output::AsItIs && std::env::var_os("JOURNAL_STREAM").is_some();
-    let colours = output != Output::File && io::stderr().is_terminal();
     let level = if output == Output::Command {
         "warn"
     } else {
@@ -54,7 +53,7 @@ pub fn start(output: Output) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(colours)
+        .with_ansi(false)
         .with_target(false);
     // Logging that was started already stays.
     let _already = if journal {

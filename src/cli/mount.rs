@@ -34,6 +34,11 @@ Options of -o, separated by commas; of two that contradict each other the later 
   timeout=SECONDS       an operation that takes longer fails with an I/O error (20)
   cache=BYTES           memory for decoded pages and documents, with K, M or G (32M)
   sweep=AGE             evict keys that were not written for so long (30d, 36h), as kfs sweep does
+  snapshot=AGE          take a snapshot so often (1h, 15m), if something has changed, and name it as
+                        auto-2026-01-31T04:00:00Z
+  keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N
+                        which of those stay, as kfs snapshot prune says (default: all of them); others
+                        are never dropped
   writeback             the kernel collects writes: random small ones get faster, new files slower
 Those of /etc/fstab that are for others are accepted: auto noauto user _netdev nofail x-… and so on.";
 

@@ -12,6 +12,35 @@ use super::output::Output;
 /// How often the line is drawn anew.
 const REDRAW: Duration = Duration::from_millis(100);
 
+/// The last line of standard error, a terminal, drawn again and again.
+#[derive(Debug)]
+pub(super) struct Line;
+
+impl Line {
+    /// Shows this instead of what it shows.
+    pub(super) fn draw(&self, text: &str) {
+        self.write(&format!("\r\x1b[K{text}"));
+    }
+
+    /// Shows nothing.
+    pub(super) fn clear(&self) {
+        self.draw("");
+    }
+
+    /// Shows this, and leaves the line.
+    fn finish(&self, text: &str) {
+        self.draw(&format!("{text}\n"));
+    }
+
+    fn write(&self, text: &str) {
+        let mut screen = io::stderr();
+        // Nobody watches any more.
+        let _closed = screen
+            .write_all(text.as_bytes())
+            .and_then(|()| screen.flush());
+    }
+}
+
 /// A transfer under way.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -63,7 +92,7 @@ impl Progress {
             return;
         }
         self.drawn = Some(Instant::now());
-        self.write(&format!("\r\x1b[K{}", self.text()));
+        Line.draw(&self.text());
     }
 
     fn text(&self) -> String {
@@ -80,21 +109,13 @@ impl Progress {
         )
     }
 
-    fn write(&self, text: &str) {
-        let mut screen = io::stderr();
-        // Nobody watches any more.
-        let _closed = screen
-            .write_all(text.as_bytes())
-            .and_then(|()| screen.flush());
-    }
-
     /// Tells how it went.
     ///
     /// # Errors
     /// That not everything could be carried over.
     pub(super) fn finish(self, out: &mut Output) -> Result<(), CliError> {
         if self.watched {
-            self.write(&format!("\r\x1b[K{}\n", self.text()));
+            Line.finish(&self.text());
         }
         if out.wants_json() {
             out.json(&json!({"entries": self.entries, "bytes": self.bytes, "lost": self.lost}))?;

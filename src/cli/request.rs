@@ -7,6 +7,7 @@ use super::check::{Facts, Problem};
 use super::entry::{EntryInfo, Stamp};
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
+use super::gc::{Report, Standing};
 use super::place::{Bytes, NamePath};
 use super::send_request::Token;
 use super::snapshot_request::{SnapshotRequest, SnapshotResponse};
@@ -128,6 +129,8 @@ pub enum Request {
     },
     /// Frees the pages that are in use no more. → [`Response::Reclaimed`]
     Reclaim,
+    /// How far the round of freeing is that is under way. → [`Response::Reclaiming`]
+    Reclaiming,
     /// Evicts keys that were not written for long, a part of all. → [`Response::Swept`]
     Sweep {
         /// Those last written before this.
@@ -183,6 +186,7 @@ impl Request {
                 | Self::Part { .. }
                 | Self::Check { .. }
                 | Self::Reclaim
+                | Self::Reclaiming
                 | Self::Send { .. }
                 | Self::Watch { .. }
                 | Self::Stats
@@ -275,12 +279,9 @@ pub enum Response {
     /// Done but for these extended attributes.
     Refused(Vec<Bytes>),
     /// Pages were freed.
-    Reclaimed {
-        /// How many.
-        freed: u64,
-        /// How many are in use.
-        live: u64,
-    },
+    Reclaimed(Box<Report>),
+    /// So far is a round.
+    Reclaiming(Standing),
 }
 
 /// Who holds a store.

@@ -3,12 +3,13 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::access::Use;
+use super::entry::Stamp;
 use super::error::CliError;
 use super::output::Output;
 use super::request::Request;
 use super::snapshot::{print, snapshots, whole};
 use super::snapshot_request::{SnapshotInfo, SnapshotRequest};
-use crate::snapshot::{Retention, Snapshot};
+use crate::snapshot::{Retention, Snapshot, automatic};
 use crate::tree::Time;
 
 /// Drop the snapshots that need not be kept any longer.
@@ -93,12 +94,12 @@ impl Prune {
 }
 
 fn known(snapshot: &SnapshotInfo) -> Snapshot {
+    let Stamp(secs, nanos) = snapshot.time;
+    // As the daemon counts those that it has taken.
+    let time = automatic::time_of(&snapshot.name).unwrap_or(Time { secs, nanos });
     Snapshot {
         name: snapshot.name.clone(),
-        time: Time {
-            secs: snapshot.time.0,
-            nanos: snapshot.time.1,
-        },
+        time,
         epoch: snapshot.epoch,
     }
 }

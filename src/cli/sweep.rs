@@ -31,7 +31,8 @@ const BATCH: usize = 4096;
 pub struct Sweep {
     /// The store, or its mount
     store: OsString,
-    /// How long ago: 90s, 15m, 36h, 30d or 8w; or a moment: 2026-01-31T12:00:00Z
+    /// How long ago: 90s, 15m, 36h, 30d or 8w; or a moment: 2026-01-31T12:00:00Z, or as
+    /// user.kfs.last-write has it: 1769860800.123456789
     #[arg(long, value_name = "AGE")]
     before: String,
     /// A key that stays, as written in the mount; may be given several times
@@ -97,14 +98,15 @@ impl Sweep {
     }
 
     fn before(&self) -> Result<Before, CliError> {
-        if let Some(moment) = Instant::parse(&self.before) {
-            return Ok(Before::Moment(moment.seconds(), moment.nanos()));
+        let moment = Instant::parse(&self.before).map(|m| (m.seconds(), m.nanos()));
+        if let Some((secs, nanos)) = moment.or_else(|| last_write(&self.before)) {
+            return Ok(Before::Moment(secs, nanos));
         }
         match age(&self.before) {
-            Ok(age) => Ok(Before::Age(age.as_secs())),
-            Err(_) => Err(CliError::usage(format!(
+            Some(age) => Ok(Before::Age(age.as_secs())),
+            None => Err(CliError::usage(format!(
                 "--before {}: an age such as 90s, 15m, 36h, 30d or 8w, or a moment such as \
-                 2026-01-31T12:00:00Z",
+                 2026-01-31T12:00:00Z or 1769860800.123456789",
                 self.before
             ))),
         }
@@ -123,6 +125,13 @@ impl Sweep {
         }
         Ok(names)
     }
+}
+
+/// A moment as `user.kfs.last-write` has it: seconds since 1970, a dot and nine digits.
+fn last_write(text: &str) -> Option<(i64, u32)> {
+    let (secs, nanos) = text.split_once('.')?;
+    let are_digits = nanos.len() == 9 && nanos.bytes().all(|c| c.is_ascii_digit());
+    are_digits.then_some((secs.parse().ok()?, nanos.parse().ok()?))
 }
 
 /// A moment, or a time before now by the store's clock.
@@ -189,5 +198,28 @@ fn key_of(store: &Store, name: &Bytes) -> Result<Option<Key>, CliError> {
         Ok(keys) => Ok(keys.first().cloned()),
         Err(CliError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_the_attribute_shows_it() {
+        assert_eq!(last_write("1769860800.000000007"), Some((1_769_860_800, 7)));
+        assert_eq!(last_write("-1.999999999"), Some((-1, 999_999_999)));
+        for bad in [
+            "",
+            "1",
+            "1.",
+            "1.5",
+            "1.0000000000",
+            ".000000000",
+            "1.00000000+",
+            "2026-01-31",
+        ] {
+            assert_eq!(last_write(bad), None, "{bad}");
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Waking those who wait for `.kfs/events` with poll(2).
 //!
 //! A reader of the file never waits: at its end it gets nothing. Who wants to wait polls, and the
-//! kernel is told when there is more, by a thread of its own that runs while there are events to wait
-//! for. So neither a commit nor the end of the mount ever waits for a watcher.
+//! kernel is told when there is more, by a thread of its own that runs while somebody waits. So neither a commit nor the end of the mount ever waits for a watcher.
 
 use std::collections::HashMap;
 use std::io;
@@ -51,23 +50,28 @@ impl Pollers {
         if !flags.contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY) {
             return Ok(());
         }
+        let seen = events.last();
         let mut state = self.0.lock();
         state.waiting.insert(notifier.handle().0, notifier);
         if !state.started {
             let (pollers, events) = (Arc::clone(self), Arc::clone(events));
             thread::Builder::new()
                 .name("kfs-events".to_owned())
-                .spawn(move || pollers.run(&events))?;
+                .spawn(move || pollers.run(&events, seen))?;
             state.started = true;
         }
         Ok(())
     }
 
-    fn run(&self, events: &Events) {
-        let mut seen = 0;
-        while let Some(end) = events.wait_behind(seen) {
-            seen = end;
+    fn run(&self, events: &Events, mut seen: u64) {
+        while let Some(last) = events.wait_after(seen) {
+            seen = last;
             self.tell();
+            let mut state = self.0.lock();
+            if state.waiting.is_empty() {
+                state.started = false;
+                return;
+            }
         }
         self.tell();
     }

@@ -38,7 +38,15 @@
 //! Where a page or record does not read, it is not known what it reaches, and nothing is freed.
 //!
 //! Memory: 17 bytes or a little more for each page that is reached, while the round lasts.
+//!
+//! # What it costs others
+//!
+//! A round that a daemon begins by itself ([`Pace`] says when) reads at most 64 MiB/s and rests as long as
+//! it works ([`Budget::ASIDE`]); it has one thread. One that is asked for is as fast as it can be. Both read
+//! records and the pages of maps, not of contents, and free 64 pages at a time. What it is doing and what it
+//! has done is in the store's meters. A round that was stopped begins anew: all that it knows is in memory.
 
+mod budget;
 mod error;
 mod pace;
 #[cfg(test)]
@@ -48,12 +56,17 @@ mod sweep;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+pub use budget::Budget;
+use budget::Throttle;
 pub use error::GcError;
 pub use pace::Pace;
 pub use sweep::{KEEP, Sweep, Swept, sweep, sweep_part};
 
-use crate::store::{Round, Store, StoreError};
+use crate::backend::BackendError;
+use crate::meter::Counter;
+use crate::store::{Phase, Round, Store, StoreError};
 use crate::tree::{Entry, PageAddr, PageSet, Reading, Time, TreeError, Visitor, Walk, live};
 use crate::value::{Key, KeyPath};
 
@@ -67,12 +80,20 @@ const BATCH: usize = 64;
 /// What a round has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reclaimed {
+    /// Records read, those of snapshots included.
+    pub records: u64,
+    /// Pages that are reached.
+    pub marked: u64,
     /// Pages freed.
     pub freed: u64,
     /// Pages that are left.
     pub live: u64,
     /// The bytes of those that are reached, before compression.
     pub live_bytes: u64,
+    /// Bytes that the store's files took before, and take now; `None` where there are none.
+    pub space: Option<(u64, u64)>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// Frees the pages of a store that nothing reaches.
@@ -81,7 +102,24 @@ pub struct Reclaimed {
 /// Damage, or a failure of the store. Nothing that is reached is gone then.
 pub fn reclaim(store: &Store) -> Result<Reclaimed, GcError> {
     let never = AtomicBool::new(false);
-    free(mark(Guard::new(store, &never).cutoff()?)?)
+    reclaim_within(store, &never, Budget::default())
+}
+
+/// The same, within a budget and until it is stopped.
+///
+/// # Errors
+/// As [`reclaim`]; [`GcError::Stopped`].
+pub fn reclaim_within(
+    store: &Store,
+    stop: &AtomicBool,
+    budget: Budget,
+) -> Result<Reclaimed, GcError> {
+    let guard = Guard::new(store, stop).within(budget);
+    let done = guard.cutoff().and_then(mark).and_then(free);
+    if done.as_ref().is_err_and(|e| !matches!(e, GcError::Stopped)) {
+        store.meters().rounds.failed.add(1);
+    }
+    done
 }
 
 /// Stands before a round.
@@ -89,12 +127,24 @@ pub fn reclaim(store: &Store) -> Result<Reclaimed, GcError> {
 pub struct Guard<'a> {
     store: &'a Store,
     stop: &'a AtomicBool,
+    budget: Budget,
 }
 
 impl<'a> Guard<'a> {
     /// A guard for a round that ends early when `stop` is set.
     pub fn new(store: &'a Store, stop: &'a AtomicBool) -> Self {
-        Self { store, stop }
+        let budget = Budget::default();
+        Self {
+            store,
+            stop,
+            budget,
+        }
+    }
+
+    /// The round is to keep within a budget.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Begins a round: what is written from now on is not freed by it.
@@ -103,13 +153,21 @@ impl<'a> Guard<'a> {
     /// Those of [`Store::fold_now`] and [`Store::begin_round`].
     pub fn cutoff(self) -> Result<Cutoff<'a>, GcError> {
         let stop = self.stop;
+        let space = self.store.size_on_disk();
+        let throttle = Throttle::new(self.budget, stop);
         self.store
             .clear_dropped(&|| !stop.load(Ordering::Relaxed))?;
         // Else what was replaced a moment ago would still stand in records.
         self.store.fold_now()?;
+        let round = self.store.begin_round()?;
+        let rounds = &self.store.meters().rounds;
+        rounds.done.set(0);
+        rounds.total.set(0);
+        rounds.phase.set(Phase::Mark);
         Ok(Cutoff {
-            round: self.store.begin_round()?,
-            stop: self.stop,
+            round,
+            throttle,
+            space,
         })
     }
 }
@@ -118,14 +176,18 @@ impl<'a> Guard<'a> {
 #[derive(Debug)]
 pub struct Cutoff<'a> {
     round: Round<'a>,
-    stop: &'a AtomicBool,
+    throttle: Throttle<'a>,
+    space: Option<u64>,
 }
 
 /// All pages that can be reached.
 #[derive(Debug)]
 pub struct Reachable<'a> {
     round: Round<'a>,
-    stop: &'a AtomicBool,
+    throttle: Throttle<'a>,
+    space: Option<u64>,
+    records: u64,
+    marked: u64,
     pages: PageSet,
     bytes: u64,
 }
@@ -135,18 +197,26 @@ pub struct Reachable<'a> {
 /// # Errors
 /// Damage: [`GcError::Unreadable`], [`GcError::Record`]; a failure of the store.
 pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
-    let Cutoff { mut round, stop } = cutoff;
+    let Cutoff {
+        mut round,
+        mut throttle,
+        space,
+    } = cutoff;
     let unwritten = round.take_unwritten();
     let store = round.store();
+    count_pages(store, &mut throttle)?;
     let mut marker = Marker {
         walk: Walk::new(store.pager(), Reading::Runs),
         finder: Finder {
+            pages: 0,
             bytes: 0,
             unreadable: None,
             held: false,
-            stop,
+            throttle,
+            seen: &store.meters().rounds.done,
         },
     };
+    let mut count = 0;
     for (key, doc) in unwritten {
         marker.entry(&[key], &doc.entry)?;
     }
@@ -159,8 +229,10 @@ pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
         after = Some(last.clone());
         for (_, record) in records {
             let (key, doc) = record.map_err(GcError::Record)?;
+            count += 1;
             marker.entry(&[key], &doc.entry)?;
         }
+        marker.finder.throttle.pause()?;
         marker.entries(round.take_moves())?;
     }
     // A cache is no reader.
@@ -172,10 +244,27 @@ pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
     marker.entries(round.last_moves())?;
     Ok(Reachable {
         pages: marker.walk.into_seen(),
+        records: count,
+        marked: marker.finder.pages,
         bytes: marker.finder.bytes,
-        stop,
+        throttle: marker.finder.throttle,
+        space,
         round,
     })
+}
+
+/// Counts the pages that there are, for those who want to know how far the round is.
+fn count_pages(store: &Store, throttle: &mut Throttle<'_>) -> Result<(), GcError> {
+    let mut after: Option<PageAddr> = None;
+    loop {
+        let listed = store.pages_after(after.as_ref(), PAGES)?;
+        store.meters().rounds.total.add(listed.len() as u64);
+        after = listed.last().copied();
+        if after.is_none() {
+            return Ok(());
+        }
+        throttle.pause()?;
+    }
 }
 
 /// Removes the pages that cannot be reached.
@@ -185,12 +274,18 @@ pub fn mark(cutoff: Cutoff<'_>) -> Result<Reachable<'_>, GcError> {
 pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
     let Reachable {
         round,
-        stop,
+        mut throttle,
+        space,
+        records,
+        marked,
         pages,
         bytes,
     } = reachable;
     round.fold()?;
     let store = round.store();
+    let rounds = &store.meters().rounds;
+    rounds.done.set(0);
+    rounds.phase.set(Phase::Free);
     let (mut freed, mut live) = (0, 0);
     let mut after: Option<PageAddr> = None;
     loop {
@@ -200,31 +295,49 @@ pub fn free(reachable: Reachable<'_>) -> Result<Reclaimed, GcError> {
             break;
         }
         live += listed.len() as u64;
+        rounds.done.add(listed.len() as u64);
         let garbage: Vec<PageAddr> = listed.into_iter().filter(|a| !pages.contains(a)).collect();
         for batch in garbage.chunks(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                return Err(GcError::Stopped);
-            }
+            throttle.pause()?;
             let gone = round.free(batch)? as u64;
             freed += gone;
             live -= gone;
         }
     }
+    rounds.freed.add(freed);
     if freed > 0 {
+        rounds.phase.set(Phase::Tidy);
         round.tidy()?;
     }
-    let meters = store.meters();
-    meters.rounds.add(1);
-    meters.freed.add(freed);
-    meters.live_pages.set(live);
-    meters.live_bytes.set(bytes);
-    let ended = u64::try_from(Time::now().secs).unwrap_or(0);
-    meters.last_round.set(ended);
-    Ok(Reclaimed {
+    let done = Reclaimed {
+        records,
+        marked,
         freed,
         live,
         live_bytes: bytes,
-    })
+        space: space.zip(store.size_on_disk()),
+        took: throttle.passed(),
+    };
+    note(store, &done);
+    Ok(done)
+}
+
+/// Notes what a round has done for those who look at the store's meters.
+fn note(store: &Store, done: &Reclaimed) {
+    let rounds = &store.meters().rounds;
+    let millis = u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX);
+    rounds.last_millis.set(millis);
+    rounds.last_records.set(done.records);
+    rounds.last_freed.set(done.freed);
+    rounds.live_pages.set(done.live);
+    rounds.live_bytes.set(done.live_bytes);
+    let (before, after) = done.space.unwrap_or_default();
+    for (counter, space) in rounds.last_space.iter().zip([before, after]) {
+        counter.set(space);
+    }
+    let ended = u64::try_from(Time::now().secs).unwrap_or(0);
+    rounds.last.set(ended);
+    rounds.ended.add(1);
 }
 
 struct Marker<'a> {
@@ -252,17 +365,22 @@ impl Marker<'_> {
 
 /// Hears of the pages that are found.
 struct Finder<'a> {
+    pages: u64,
     bytes: u64,
     /// Where a page does not read.
     unreadable: Option<KeyPath>,
     /// It is below a page that memory refers to.
     held: bool,
-    stop: &'a AtomicBool,
+    throttle: Throttle<'a>,
+    seen: &'a Counter,
 }
 
 impl Finder<'_> {
     fn error(&mut self, source: TreeError) -> GcError {
         match (self.unreadable.take(), source) {
+            (Some(path), source @ TreeError::Backend(BackendError::Damage { .. })) => {
+                GcError::Unreadable { path, source }
+            }
             (_, TreeError::Backend(e)) => GcError::Store(StoreError::Backend(e)),
             (Some(path), source) => GcError::Unreadable { path, source },
             (None, _) => GcError::Stopped,
@@ -272,11 +390,11 @@ impl Finder<'_> {
 
 impl Visitor for Finder<'_> {
     fn page(&mut self, bytes: u64) -> Result<(), TreeError> {
+        self.pages += 1;
         self.bytes += bytes;
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(TreeError::malformed("a round", "stopped"));
-        }
-        Ok(())
+        self.seen.add(1);
+        let go_on = self.throttle.pause();
+        go_on.map_err(|_| TreeError::malformed("a round", "stopped"))
     }
 
     fn damaged(&mut self, path: &KeyPath, error: TreeError) -> Result<(), TreeError> {

@@ -372,12 +372,14 @@ impl Simulation {
 
 /// How many pages there are that no record reaches.
 fn unreachable(store: &Store) -> usize {
-    let never = AtomicBool::new(false);
+    let (never, seen) = (AtomicBool::new(false), Counter::default());
     let mut finder = Finder {
         bytes: 0,
         unreadable: None,
         held: false,
-        stop: &never,
+        pages: 0,
+        throttle: Throttle::new(Budget::default(), &never),
+        seen: &seen,
     };
     let mut walk = Walk::new(store.pager(), Reading::Runs);
     for (_, record) in store.records_after(None, usize::MAX).unwrap() {

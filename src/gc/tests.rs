@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::backend::memory::Memory;
+use crate::backend::metered::read_by_this_thread;
 use crate::backend::{
     Backend, Batch, Blob, Capabilities, Deadline, Precondition, Result as Done, Written,
 };
@@ -143,7 +144,11 @@ fn two() -> (Arc<Eventful>, Store) {
 /// The cutoff as it is when something is committed, or a fold begins, just before it.
 fn at_once<'a>(store: &'a Store, stop: &'a AtomicBool) -> Cutoff<'a> {
     let round = store.begin_round().unwrap();
-    Cutoff { round, stop }
+    Cutoff {
+        round,
+        throttle: Throttle::new(Budget::default(), stop),
+        space: None,
+    }
 }
 
 fn rename(store: &Store, from: [&str; 2], to: [&str; 2]) {
@@ -339,4 +344,58 @@ fn nothing_is_freed_where_something_does_not_read() {
             .unwrap();
     }
     assert!(refused > 2);
+}
+
+#[test]
+fn a_round_tells_what_it_does_and_what_it_has_done() {
+    let (backend, store) = two();
+    store.dissoc(&key("z")).unwrap();
+    store.settle().unwrap();
+    let all = pages(&store) as u64;
+    let rounds = &store.meters().rounds;
+    assert_eq!(rounds.phase.get(), Phase::None);
+    let (told, heard) = mpsc::channel();
+    let watched = store.clone();
+    backend.at(Moment::Reading(key("a")), move || {
+        told.send(watched.meters().rounds.phase.get()).unwrap();
+    });
+    let never = AtomicBool::new(false);
+    let reachable = mark(Guard::new(&store, &never).cutoff().unwrap()).unwrap();
+    assert_eq!(heard.recv(), Ok(Phase::Mark));
+    assert_eq!(rounds.total.get(), all);
+    let marked = rounds.done.get();
+    let done = free(reachable).unwrap();
+    assert_eq!((done.marked, done.live), (marked, marked));
+    // The root directory has a record, too.
+    assert_eq!((done.freed, done.records), (all - marked, 2));
+    assert_eq!(rounds.phase.get(), Phase::None);
+    assert_eq!(
+        (rounds.ended.get(), rounds.last_freed.get()),
+        (1, done.freed)
+    );
+    assert_eq!((rounds.done.get(), rounds.failed.get()), (all, 0));
+    // One that does not come to its end is none that is under way.
+    drop(Guard::new(&store, &never).cutoff().unwrap());
+    assert_eq!(rounds.phase.get(), Phase::None);
+    never.store(true, Ordering::Relaxed);
+    let stopped = reclaim_within(&store, &never, Budget::ASIDE);
+    assert!(matches!(stopped, Err(GcError::Stopped)));
+    assert_eq!((rounds.ended.get(), rounds.failed.get()), (1, 0));
+}
+
+#[test]
+fn a_round_reads_no_faster_than_its_budget_lets_it() {
+    let (_, store) = two();
+    let never = AtomicBool::new(false);
+    let read = read_by_this_thread();
+    reclaim(&store).unwrap();
+    let read = read_by_this_thread() - read;
+    assert!(read > 2000, "{read}");
+    // A quarter of a second's worth.
+    let budget = Budget {
+        read: Some(read * 4),
+        rest: 0,
+    };
+    let done = reclaim_within(&store, &never, budget).unwrap();
+    assert!(done.took >= Duration::from_millis(230), "{done:?}");
 }

@@ -56,10 +56,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
+use crate::meter::{Histogram, Times};
 pub use check::{Inspection, JournalFlaw, inspect, owner, salvage};
 pub use error::JournalError;
 use frame::Key;
@@ -116,6 +118,8 @@ struct Syncing {
     under_way: bool,
     /// How many times files were synced.
     rounds: u64,
+    /// How long each time took.
+    took: Histogram,
     failed: Option<String>,
 }
 
@@ -287,9 +291,11 @@ impl Journal {
         syncing.under_way = true;
         drop(syncing);
 
+        let begun = Instant::now();
         let outcome = self.sync_files(wanted);
 
         let mut syncing = self.syncing.lock();
+        syncing.took.add(begun.elapsed());
         syncing.under_way = false;
         syncing.rounds += 1;
         if let Err(error) = &outcome {
@@ -371,6 +377,12 @@ impl Journal {
     #[must_use]
     pub fn sync_rounds(&self) -> u64 {
         self.syncing.lock().rounds
+    }
+
+    /// How long each of these times took.
+    #[must_use]
+    pub fn sync_times(&self) -> Times {
+        self.syncing.lock().took.times()
     }
 
     /// The last record known to survive a power loss.

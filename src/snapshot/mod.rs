@@ -6,6 +6,7 @@
 //! [`receive`](fn@receive) bring a snapshot, or what it has otherwise than an earlier one, into another
 //! store.
 
+pub mod automatic;
 mod diff;
 mod error;
 mod frame;

@@ -6,6 +6,9 @@ use super::Snapshot;
 
 /// How many snapshots stay: of each of the last so many hours, days and so on that have any, the
 /// newest one. Times are UTC; a week begins on Monday.
+///
+/// Hours without a snapshot do not count, so nothing goes because a clock was set forward. Where it was
+/// set back, the same hour comes twice, and counts twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// The newest, whenever they were taken.
@@ -43,14 +46,16 @@ impl Retention {
         ];
         let mut stay = BTreeSet::new();
         for (count, period) in periods {
-            let mut seen = BTreeSet::new();
+            let (mut seen, mut current) = (0, None);
             for snapshot in snapshots.iter().rev() {
-                if seen.len() >= count as usize {
+                if current.replace(period(snapshot)) == Some(period(snapshot)) {
+                    continue;
+                }
+                if seen >= count {
                     break;
                 }
-                if seen.insert(period(snapshot)) {
-                    stay.insert(snapshot.epoch);
-                }
+                seen += 1;
+                stay.insert(snapshot.epoch);
             }
         }
         let gone = |snapshot: &&Snapshot| !stay.contains(&snapshot.epoch);

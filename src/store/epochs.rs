@@ -42,14 +42,18 @@ impl Store {
     /// # Errors
     /// Damage, or a failure of the backend.
     pub fn snapshots(&self) -> Result<Vec<Listed>, StoreError> {
+        let shown = |(name, _): &(String, _)| !name.starts_with(fork::PREFIX);
+        let shown = |s: &Listed| s.taken.as_ref().is_some_and(shown);
+        Ok(self.listed()?.into_iter().filter(shown).collect())
+    }
+
+    /// All that is listed: also what was dropped, and the states that forks stand on.
+    pub(super) fn listed(&self) -> Result<Vec<Listed>, StoreError> {
         self.check_open()?;
         let key = snapshots_key();
         let doc = self.inner.docs.get(&key)?;
         let listed = snapshots::list(doc.as_deref().map(|doc| &doc.entry), self.pager());
-        let listed = listed.map_err(|e| StoreError::tree(&key, e))?;
-        let shown = |(name, _): &(String, _)| !name.starts_with(fork::PREFIX);
-        let shown = |s: &Listed| s.taken.as_ref().is_some_and(shown);
-        Ok(listed.into_iter().filter(shown).collect())
+        listed.map_err(|e| StoreError::tree(&key, e))
     }
 
     /// Takes a snapshot, in a time that does not depend on the size of the store.

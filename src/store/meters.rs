@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, fork};
 use crate::backend::metered::Calls;
-use crate::meter::{Counter, Group};
+use crate::meter::{Counter, Group, Times};
 use crate::tree::CacheUse;
 
 const NAMES: &[&str] = &["get", "list", "commit", "sync", "fold"];
@@ -41,16 +41,86 @@ pub struct Meters {
     pub folded: Counter,
     /// Keys evicted by sweeps.
     pub evicted: Counter,
-    /// Rounds of freeing that came to their end.
-    pub rounds: Counter,
-    /// Pages that they freed.
+    /// Rounds of freeing.
+    pub rounds: Rounds,
+}
+
+/// What is counted of rounds of freeing.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    /// Those that came to their end.
+    pub ended: Counter,
+    /// Those that failed.
+    pub failed: Counter,
+    /// Pages that were freed.
     pub freed: Counter,
-    /// Pages that the last one found in use.
+    /// What the one that is under way does.
+    pub phase: Phases,
+    /// Pages that it has dealt with in this phase.
+    pub done: Counter,
+    /// Pages that it will deal with, at most.
+    pub total: Counter,
+    /// Of the last one that came to its end: when that was, in seconds since 1970.
+    pub last: Counter,
+    /// How many ms it took.
+    pub last_millis: Counter,
+    /// The records that it read.
+    pub last_records: Counter,
+    /// The pages that it freed.
+    pub last_freed: Counter,
+    /// Pages that it found in use.
     pub live_pages: Counter,
     /// The bytes of these, before compression.
     pub live_bytes: Counter,
-    /// When the last one ended, in seconds since 1970.
-    pub last_round: Counter,
+    /// Bytes of the store's files before it and after it; 0 where there are none.
+    pub last_space: [Counter; 2],
+}
+
+/// What a round does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// There is none.
+    #[default]
+    None,
+    /// It finds out what is in use.
+    Mark,
+    /// It frees the rest.
+    Free,
+    /// It has the storage give back the space.
+    Tidy,
+}
+
+impl Phase {
+    /// All, in their order.
+    pub const ALL: [Self; 4] = [Self::None, Self::Mark, Self::Free, Self::Tidy];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Mark => "mark",
+            Self::Free => "free",
+            Self::Tidy => "tidy",
+        }
+    }
+}
+
+/// A [`Phase`] that others look at.
+#[derive(Debug, Default)]
+pub struct Phases(Counter);
+
+impl Phases {
+    /// It is this one now.
+    pub fn set(&self, phase: Phase) {
+        self.0.set(phase as u64);
+    }
+
+    /// Which one it is.
+    pub fn get(&self) -> Phase {
+        let number = usize::try_from(self.0.get()).unwrap_or(0);
+        Phase::ALL.get(number).copied().unwrap_or_default()
+    }
 }
 
 impl Meters {
@@ -64,17 +134,13 @@ impl Meters {
             conflicts: Counter::default(),
             journal_bytes: Counter::default(),
             evicted: Counter::default(),
-            rounds: Counter::default(),
-            freed: Counter::default(),
-            live_pages: Counter::default(),
-            live_bytes: Counter::default(),
-            last_round: Counter::default(),
+            rounds: Rounds::default(),
         }
     }
 }
 
 /// How a store stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// The last record.
     pub seq: u64,
@@ -82,6 +148,8 @@ pub struct Standing {
     pub synced: Option<u64>,
     /// How often the journal was synced.
     pub syncs: u64,
+    /// How long that took.
+    pub sync_times: Times,
     /// What the journal's records take on disk, to within 64 KiB a segment.
     pub journal_bytes: u64,
     /// Bytes of the journal that wait to be folded.
@@ -100,6 +168,8 @@ pub struct Standing {
     pub dead_bytes: u64,
     /// How many snapshots there are.
     pub snapshots: u64,
+    /// How many transactions are under way, each over a state of its own.
+    pub forks: u64,
 }
 
 impl Store {
@@ -113,10 +183,15 @@ impl Store {
         let inner = &self.inner;
         let (unfolded, since) = inner.folding.lock().waiting();
         let journal = inner.journal.as_ref();
+        let listed = self.listed().unwrap_or_default();
+        let taken = listed.iter().filter_map(|listed| listed.taken.as_ref());
+        let (forks, snapshots): (Vec<_>, Vec<_>) =
+            taken.partition(|(name, _)| name.starts_with(fork::PREFIX));
         Standing {
             seq: inner.last_seq.load(Ordering::Acquire),
             synced: journal.map(|journal| journal.synced()),
             syncs: journal.map_or(0, |journal| journal.sync_rounds()),
+            sync_times: journal.map_or_else(Times::default, |journal| journal.sync_times()),
             journal_bytes: journal.map_or(0, |journal| journal.size()),
             unfolded_bytes: unfolded as u64,
             fold_lag: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
@@ -125,7 +200,8 @@ impl Store {
             documents: inner.docs.cache_use(),
             written_since_round: self.written_since_round(),
             dead_bytes: inner.pager.backend().garbage(),
-            snapshots: self.snapshots().map_or(0, |listed| listed.len() as u64),
+            snapshots: snapshots.len() as u64,
+            forks: forks.len() as u64,
         }
     }
 

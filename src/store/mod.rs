@@ -42,6 +42,9 @@ mod tests;
 mod tx;
 mod unfinished;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -62,7 +65,7 @@ pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
 pub use location::{AtPath, Location};
 pub use log::Log;
 pub use mark::{Incoming, Position, read_identity, write_identity};
-pub use meters::{Meters, Standing};
+pub use meters::{Meters, Phase, Rounds, Standing};
 pub use multi::Condition;
 pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
@@ -289,6 +292,11 @@ impl Store {
         })
     }
 
+    /// Bytes that the store's files take on disk; `None` where it has none. Looks at each of them.
+    pub fn size_on_disk(&self) -> Option<u64> {
+        self.inner.location.directory().map(disk_use)
+    }
+
     /// The document under a key as it is now, or in the snapshot.
     pub fn doc(&self, key: &Key) -> Result<Option<Arc<Doc>>, StoreError> {
         Ok(self.version(key)?.1)
@@ -335,4 +343,16 @@ pub(crate) fn show_key(key: &Key) -> String {
 pub(crate) fn show_path(path: &[Key]) -> String {
     let keys: Vec<String> = path.iter().map(show_key).collect();
     format!("[{}]", keys.join(" "))
+}
+
+/// What the files below a directory take. What goes while it is looked at counts nothing.
+fn disk_use(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(facts) if facts.is_dir() => disk_use(&entry.path()),
+        // In units of 512 bytes, whatever the file system's own is.
+        Ok(facts) => facts.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
+use super::meters::Phase;
 use super::record::KeyedDoc;
 use super::{Store, StoreError};
 use crate::backend::{Batch, Precondition};
@@ -53,9 +54,9 @@ impl Store {
     }
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
     /// The store.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &'a Store {
         self.store
     }
 
@@ -123,6 +124,7 @@ impl Round<'_> {
 impl Drop for Round<'_> {
     fn drop(&mut self) {
         let inner = &self.store.inner;
+        inner.meters.rounds.phase.set(Phase::None);
         inner.commit.lock().moves = None;
         *inner.pages.of_round.lock() = None;
     }

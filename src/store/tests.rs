@@ -38,7 +38,7 @@ fn segments(place: &Location) -> Vec<PathBuf> {
     let Location::Embedded(dir) = place else {
         panic!("not on disk")
     };
-    let files = std::fs::read_dir(dir.join("journal")).unwrap();
+    let files = fs::read_dir(dir.join("journal")).unwrap();
     files
         .map(|file| file.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "journal"))

@@ -136,6 +136,11 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// What hooks are told that this is; else it is what its steps amount to.
+    pub fn called(&mut self, api_op: ApiOp) {
+        self.api_op = Some(api_op);
+    }
+
     /// Adds a step.
     pub fn push(&mut self, op: Op) -> Result<(), StoreError> {
         let pager = self.pager();

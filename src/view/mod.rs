@@ -207,13 +207,14 @@ impl View {
         done
     }
 
-    /// The reason of the last operation that failed on a file's content or a document.
+    /// The reason of the last operation that failed on a file's content or a document, or of what the
+    /// daemon does by itself.
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().clone()
     }
 
     /// Keeps the reason of such a failure.
-    fn keep_error(&self, reason: String) {
+    pub fn keep_error(&self, reason: String) {
         *self.last_error.lock() = Some(reason);
     }
 

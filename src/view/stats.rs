@@ -8,11 +8,13 @@
 //! [text format]: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::View;
 use crate::meter::{self, Group, LIMITS, Times};
+use crate::store::{Phase, Rounds};
 use crate::tree::CacheUse;
 
 /// Numbers in sections.
@@ -133,7 +135,7 @@ impl Stats {
                 continue;
             };
             let name = match (family.kind, family.name) {
-                (Kind::Histogram, _) => "operations",
+                (Kind::Histogram, "operation_seconds") => "operations",
                 // Beside the times of each operation.
                 (_, "operation_errors_total") => continue,
                 (_, name) => name.strip_suffix("_total").unwrap_or(name),
@@ -197,7 +199,7 @@ impl Family {
                 Number::Whole(n) => writeln!(out, "{name}{braced} {n}"),
                 Number::Real(n) => writeln!(out, "{name}{braced} {n}"),
                 Number::Times(times, _) => {
-                    print_times(out, &name, &label, times);
+                    print_times(out, &name, &label, &braced, times);
                     Ok(())
                 }
             };
@@ -206,8 +208,9 @@ impl Family {
 }
 
 /// The buckets of a histogram each hold those below, too.
-fn print_times(out: &mut String, name: &str, label: &str, times: &Times) {
+fn print_times(out: &mut String, name: &str, label: &str, braced: &str, times: &Times) {
     let mut sum = 0;
+    let comma = if label.is_empty() { "" } else { "," };
     for (at, count) in times.counts.iter().enumerate() {
         sum += count;
         let limit = if at < LIMITS {
@@ -215,12 +218,12 @@ fn print_times(out: &mut String, name: &str, label: &str, times: &Times) {
         } else {
             "+Inf".to_owned()
         };
-        let _ = writeln!(out, "{name}_bucket{{{label},le=\"{limit}\"}} {sum}");
+        let _ = writeln!(out, "{name}_bucket{{{label}{comma}le=\"{limit}\"}} {sum}");
     }
     let seconds = times.seconds;
     let _ = writeln!(
         out,
-        "{name}_sum{{{label}}} {seconds}\n{name}_count{{{label}}} {sum}"
+        "{name}_sum{braced} {seconds}\n{name}_count{braced} {sum}"
     );
 }
 
@@ -309,6 +312,8 @@ impl View {
         let help = "The number of the last record of the journal.";
         stats.gauge(section, "sequence", help, now.seq);
         stats.gauge(section, "snapshots", "Snapshots.", now.snapshots);
+        let help = "Transactions under way that have a state of their own, as those in .kfs/tx.";
+        stats.gauge(section, "open_transactions", help, now.forks);
         let help = "Keys evicted by sweeps.";
         stats.counter(section, "evicted_keys_total", help, meters.evicted.get());
 
@@ -318,6 +323,14 @@ impl View {
         stats.counter(section, "appended_bytes_total", help, bytes);
         let help = "How often the journal was synced.";
         stats.counter(section, "syncs_total", help, now.syncs);
+        let help = "How long each of them took: what an fsync waits for, beside others.";
+        let sample = Sample::plain(Number::Times(Box::new(now.sync_times.clone()), 0));
+        stats.add(
+            Kind::Histogram,
+            (section, "sync_seconds"),
+            help,
+            vec![sample],
+        );
         let help = "What its records take on disk.";
         stats.gauge(section, "size_bytes", help, now.journal_bytes);
         let help = "Records that a loss of power may still take.";
@@ -362,18 +375,57 @@ impl View {
         stats.gauge(section, "written_bytes", help, now.written_since_round);
         let help = "Bytes of freed blobs whose space is not given back yet.";
         stats.gauge(section, "dead_bytes", help, now.dead_bytes);
-        let help = "Rounds of freeing.";
-        stats.counter(section, "rounds_total", help, meters.rounds.get());
-        let help = "Pages freed.";
-        stats.counter(section, "freed_pages_total", help, meters.freed.get());
-        let help = "Pages that the last round found in use.";
-        stats.gauge(section, "live_pages", help, meters.live_pages.get());
-        let help = "Bytes of these, before compression.";
-        stats.gauge(section, "live_bytes", help, meters.live_bytes.get());
-        let help = "When the last round ended, since 1970; 0 before the first.";
-        let ended = meters.last_round.get();
-        stats.gauge(section, "last_round_timestamp_seconds", help, ended);
+        of_rounds(stats, &meters.rounds);
     }
+}
+
+fn of_rounds(stats: &mut Stats, rounds: &Rounds) {
+    let section = "garbage";
+    let help = "Rounds of freeing that came to their end.";
+    stats.counter(section, "rounds_total", help, rounds.ended.get());
+    let help = "Rounds that failed; .kfs/last-error says why.";
+    stats.counter(section, "failed_rounds_total", help, rounds.failed.get());
+    let help = "Pages freed.";
+    stats.counter(section, "freed_pages_total", help, rounds.freed.get());
+    let phase = rounds.phase.get();
+    let help = "Whether a round is under way.";
+    let running = u64::from(phase != Phase::None);
+    stats.gauge(section, "running", help, running);
+    let phases = Phase::ALL.iter().map(|one| Sample {
+        label: Some(("phase", one.name().to_owned())),
+        number: Number::Whole(u64::from(*one == phase)),
+    });
+    let help = "What it does: mark what is in use, free the rest, have the storage tidy up.";
+    stats.add(Kind::Gauge, (section, "phase"), help, phases.collect());
+    let help = "Pages that it has dealt with in this phase.";
+    stats.gauge(section, "done_pages", help, rounds.done.get());
+    let help = "Pages that it will deal with, at most.";
+    stats.gauge(section, "total_pages", help, rounds.total.get());
+    let help = "When the last round ended, since 1970; 0 before the first.";
+    let last = "last_round_timestamp_seconds";
+    stats.gauge(section, last, help, rounds.last.get());
+    let help = "How long it took.";
+    let took = Duration::from_millis(rounds.last_millis.get()).as_secs_f64();
+    stats.seconds(section, "last_round_seconds", help, took);
+    let help = "Records that it read.";
+    stats.gauge(
+        section,
+        "last_round_records",
+        help,
+        rounds.last_records.get(),
+    );
+    let help = "Pages that it freed.";
+    let freed = rounds.last_freed.get();
+    stats.gauge(section, "last_round_freed_pages", help, freed);
+    let help = "Pages that it found in use.";
+    stats.gauge(section, "live_pages", help, rounds.live_pages.get());
+    let help = "Bytes of these, before compression.";
+    stats.gauge(section, "live_bytes", help, rounds.live_bytes.get());
+    let [before, after] = &rounds.last_space;
+    let help = "Bytes of the store's files before it; 0 where there are none.";
+    stats.gauge(section, "last_round_before_bytes", help, before.get());
+    let help = "Bytes of the store's files after it.";
+    stats.gauge(section, "last_round_after_bytes", help, after.get());
 }
 
 fn of_process(stats: &mut Stats) {

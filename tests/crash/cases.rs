@@ -1,10 +1,12 @@
 //! The sequences, and what is made of their logs.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use konserve_fs::snapshot;
 use konserve_fs::store::Location;
 use konserve_fs::value::{Key, Value};
 use parking_lot::Mutex;
@@ -18,9 +20,10 @@ use crate::random::Random;
 use crate::run::Durability::{Later, Synced};
 use crate::run::{Recorded, Run, Session, location};
 use crate::state::State;
+use crate::sweep::{sweep, sweep_before};
 
 /// Files made by sequences are numbered from here, so that no number is one of a base's.
-const OWN: u64 = 1_000_000;
+pub const OWN: u64 = 1_000_000;
 
 /// A store that sequences begin with.
 type Base = (&'static str, &'static str, fn(&Mount, &'static str) -> Disk);
@@ -29,14 +32,14 @@ const BASES: &[Base] = &[
     ("all folded", "kfs", folded),
     ("in the journal", "kfs", in_journal),
     ("in tables", "kfs", in_tables),
-    ("a memtable almost full", "kfs", nearly_full),
+    (NEARLY_FULL, "kfs", nearly_full),
     ("files, all folded", "file", folded),
     ("files, in the journal", "file", in_journal),
     ("a spare segment", "kfs", with_spare),
 ];
 
-/// Which of them has a memtable that is almost full.
-const NEARLY_FULL: usize = 3;
+/// The base in which the engine is about to make a table.
+const NEARLY_FULL: &str = "a memtable almost full";
 
 fn populated<'m>(mount: &'m Mount, kind: &'static str) -> Run<'m> {
     let mut run = Run::create(mount, kind);
@@ -144,31 +147,36 @@ fn bases() -> &'static [Disk] {
 
 /// How much is tried.
 #[derive(Clone, Copy)]
-struct Effort {
+pub struct Effort {
     /// Ways for each moment.
-    ways: usize,
+    pub ways: usize,
     /// Of so many images one is written to after it was opened.
-    thorough: usize,
+    pub thorough: usize,
     /// Of so many images one is recovered on the recorded disk, for a crash in the recovery.
-    again: usize,
+    pub again: usize,
 }
 
 /// What one sequence came to.
 #[derive(Default)]
-struct Report {
-    images: usize,
-    failures: Vec<String>,
+pub struct Report {
+    pub images: usize,
+    pub failures: Vec<String>,
 }
 
 /// The base of a sequence. Making a table takes hundreds of changes to a disk with much on it: one
 /// such sequence for each round of the kinds.
 fn base(number: u64) -> usize {
     let number = number as usize;
-    if number % KINDS.len() == NEARLY_FULL {
-        return NEARLY_FULL;
+    let nearly_full = base_named(NEARLY_FULL);
+    if number % KINDS.len() == nearly_full {
+        return nearly_full;
     }
-    let others = (0..BASES.len()).filter(|base| *base != NEARLY_FULL);
+    let others = (0..BASES.len()).filter(|base| *base != nearly_full);
     others.cycle().nth(number % (BASES.len() - 1)).unwrap()
+}
+
+fn base_named(name: &str) -> usize {
+    BASES.iter().position(|base| base.0 == name).unwrap()
 }
 
 /// A sequence of up to three operations, from a seed.
@@ -189,7 +197,7 @@ fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
         kinds.push(*name);
     }
     // A table is made in the background.
-    if base == NEARLY_FULL {
+    if BASES[base].0 == NEARLY_FULL {
         fill(&mut run, 2 << 20);
         assert!(has_table(&mount.disk()), "the engine has made no table");
     }
@@ -201,13 +209,13 @@ fn sequence(mount: &Mount, seed: u64, number: u64) -> (Recorded, String) {
 type Again<'a> = dyn FnMut(Disk, usize, &mut Checker, &mut Random) -> Vec<String> + 'a;
 
 /// Crashes a recorded run at each change, and checks what is left.
-fn crash(
+pub fn crash(
     recorded: &Recorded,
     random: &mut Random,
     effort: Effort,
     checker: &mut Checker,
     case: &str,
-    open: fn(&Location, &[State], bool) -> Outcome,
+    open: &dyn Fn(&Location, &[State], bool) -> Outcome,
     mut crash_again: Option<&mut Again<'_>>,
 ) -> Report {
     let mut report = Report::default();
@@ -301,7 +309,7 @@ fn run(mount: &Mount, seed: u64, number: u64, effort: Effort, checker: &mut Chec
             ..effort
         };
         // What was read from the disk is on it: no later crash takes it away.
-        checker.apart(|checker| crash(&recovery, random, few, checker, &case, open, None).failures)
+        checker.apart(|checker| crash(&recovery, random, few, checker, &case, &open, None).failures)
     };
     crash(
         &recorded,
@@ -309,13 +317,13 @@ fn run(mount: &Mount, seed: u64, number: u64, effort: Effort, checker: &mut Chec
         effort,
         checker,
         &case,
-        open,
+        &open,
         Some(&mut again),
     )
 }
 
 /// Opens an image on the recorded disk and lets the store do all it has to.
-fn recover(mount: &Mount, kind: &'static str, image: Disk, state: &State) -> Recorded {
+pub fn recover(mount: &Mount, kind: &'static str, image: Disk, state: &State) -> Recorded {
     mount.load(image.clone());
     let session = Session::connect(&location(mount, kind));
     session.store.fold_now().unwrap();
@@ -351,7 +359,7 @@ fn a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one() {
             effort,
             &mut checker,
             &case,
-            open_or_create,
+            &open_or_create,
             None,
         );
         println!("{kind}: {} different images", report.images);
@@ -365,7 +373,7 @@ fn a_creation_that_was_cut_short_leaves_a_new_store_or_room_for_one() {
 
 #[test]
 fn recovery_does_not_ask_for_pages_that_were_freed() {
-    named_case("freeing", "kfs", |run, large| {
+    named_case("freeing", "all folded", |run, large| {
         let path = [Key::text("large")];
         run.step("put", Synced, |s| {
             s.store.assoc_in(&path, large).unwrap();
@@ -382,7 +390,7 @@ fn recovery_does_not_ask_for_pages_that_were_freed() {
 
 #[test]
 fn files_that_the_log_needs_no_more_are_there() {
-    named_case("into files", "file", |run, large| {
+    named_case("into files", "files, all folded", |run, large| {
         run.step("put", Synced, |s| {
             s.store.assoc_in(&[Key::text("large")], large).unwrap();
         });
@@ -390,17 +398,65 @@ fn files_that_the_log_needs_no_more_are_there() {
     });
 }
 
-/// A sequence that once went wrong, crashed at each change.
-fn named_case(name: &str, kind: &'static str, steps: impl FnOnce(&mut Run<'_>, &Value)) {
+#[test]
+fn a_table_that_is_being_made_is_not_needed_before_it_is_whole() {
+    named_case("making a table", NEARLY_FULL, |run, large| {
+        run.step("put", Later, |s| {
+            let store = s.store.unsynced();
+            store.assoc_in(&[Key::text("large")], large).unwrap();
+        });
+        fill(run, 2 << 20);
+    });
+}
+
+#[test]
+fn what_a_snapshot_has_is_brought_back_in_one_write() {
+    named_case("bringing back", "all folded", |run, large| {
+        let then = snapshot::open(&run.session().store, "s0").unwrap();
+        let big = [Key::text("big")];
+        for path in [&big[..], &[Key::text("blob")], &[Key::text("new")]] {
+            run.step("change", Later, |s| {
+                s.store.unsynced().assoc_in(path, large).unwrap();
+            });
+        }
+        run.step("restore", Synced, |s| {
+            snapshot::restore(&s.store, &then, &big).unwrap();
+        });
+        run.step("roll back", Synced, |s| {
+            snapshot::roll_back(&s.store, &then).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_sweep_that_was_cut_short_has_evicted_the_keys_it_came_to() {
+    for base in ["all folded", "files, in the journal"] {
+        named_case("sweeping", base, |run, _| {
+            sweep(run, &mut Random::new(seed(), 2));
+            let now = run.session().store.now();
+            let (gone, spared) =
+                sweep_before(run, &mut Random::new(seed(), 3), now, HashSet::new());
+            assert!(gone > 1 && spared > 0, "{gone} {spared}");
+            run.step("free pages", Synced, |s| {
+                konserve_fs::gc::reclaim(&s.store).unwrap();
+            });
+        });
+    }
+}
+
+/// A sequence that is crashed at each change.
+fn named_case(name: &str, base: &str, steps: impl FnOnce(&mut Run<'_>, &Value)) {
     let _alone = count_panics();
     let seed = seed();
     let mount = Mount::new(OWN * 100);
-    let base = BASES.iter().position(|base| base.1 == kind).unwrap();
-    let mut run = Run::open(&mount, kind, bases()[base].clone());
+    let base = base_named(base);
+    let mut run = Run::open(&mount, BASES[base].1, bases()[base].clone());
     steps(&mut run, &Value::Bytes(Random::new(seed, 0).bytes(300_000)));
     let recorded = run.finish();
+    // Making a table takes hundreds of changes to a disk with much on it.
+    let ways = if BASES[base].0 == NEARLY_FULL { 2 } else { 12 };
     let effort = Effort {
-        ways: 12,
+        ways,
         thorough: 8,
         again: 100,
     };
@@ -413,7 +469,7 @@ fn named_case(name: &str, kind: &'static str, steps: impl FnOnce(&mut Run<'_>, &
         effort,
         &mut checker,
         &case,
-        open,
+        &open,
         None,
     );
     println!("{} different images", report.images);
@@ -434,7 +490,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// What `KFS_SEED` says, or always the same.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     number("KFS_SEED").unwrap_or(1)
 }
 

@@ -199,7 +199,7 @@ pub fn count_panics() -> parking_lot::MutexGuard<'static, ()> {
 
 /// What is damaged.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub struct Findings(pub Vec<Finding>);
 
 impl Watcher for Findings {
     fn read(&mut self, _: u64) -> bool {

@@ -20,5 +20,7 @@ mod images;
 mod mount;
 mod operations;
 mod random;
+mod receive;
 mod run;
 mod state;
+mod sweep;

@@ -10,8 +10,9 @@ use konserve_fs::view::{Caller, Ino, ROOT, SetAttr, SetTime, Time, View};
 use crate::random::Random;
 use crate::run::Durability::{Later, Synced, SyncedIfDone};
 use crate::run::{Durability, Run, Session};
+use crate::sweep::sweep;
 
-const CALLER: Caller = Caller {
+pub const CALLER: Caller = Caller {
     uid: 0,
     gid: 0,
     pid: 1,
@@ -53,6 +54,7 @@ pub const KINDS: &[Kind] = &[
     ("roll back", roll_back),
     ("a sync that fails", failing_sync),
     ("transaction", transaction),
+    ("sweep", sweep),
 ];
 
 /// Fills a new store.
@@ -320,7 +322,7 @@ fn accept<T>(outcome: Result<T, StoreError>) {
     }
 }
 
-fn lookup(view: &View, path: &str) -> Option<Ino> {
+pub fn lookup(view: &View, path: &str) -> Option<Ino> {
     let mut ino = ROOT;
     for name in path.split('/').filter(|name| !name.is_empty()) {
         ino = view.lookup(&CALLER, ino, name.as_bytes()).ok()?.ino;

@@ -32,7 +32,9 @@ pub const TOOLS: &[(&str, &str)] = &[
     ("rsync", "rsync"),
     ("setpriv", "util-linux"),
     ("sponge", "moreutils"),
+    ("strace", "strace"),
     ("tar", "tar"),
+    ("unshare", "util-linux"),
     ("vim", "vim"),
 ];
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Mount, edn, need_root, run};
 
@@ -160,4 +162,50 @@ fn commands_and_the_mount_show_the_same_snapshots() {
     assert_eq!(m.read(".kfs/snapshot/b/f"), b"four\n");
     assert_eq!(m.read(".kfs/snapshot/a/f"), b"one\n");
     assert_eq!(m.get("f"), edn("\"four\""));
+}
+
+#[test]
+fn a_daemon_takes_and_drops_snapshots_by_itself_when_it_is_asked_to() {
+    let m = Mount::with_options("snapshot=1s,keep-last=2");
+    m.sh("mkdir .kfs/snapshot/mine");
+    let automatic = || -> BTreeSet<String> {
+        let names = m.names(".kfs/snapshot").into_iter();
+        let names = names.map(|name| name.into_string().unwrap());
+        names.filter(|name| name.starts_with("auto-")).collect()
+    };
+    let end = Instant::now() + Duration::from_secs(120);
+    let (mut seen, mut written) = (BTreeSet::new(), 0);
+    while seen.len() < 5 {
+        assert!(Instant::now() < end, "only {seen:?}");
+        written += 1;
+        m.write("f", format!("{written}\n"));
+        sleep(Duration::from_millis(200));
+        seen.extend(automatic());
+    }
+    // Nothing more is written: the last one shows the last state, and no further one comes, also
+    // after a restart.
+    for _ in 0..2 {
+        let mut last = automatic();
+        loop {
+            assert!(Instant::now() < end, "no end: {last:?}");
+            sleep(Duration::from_millis(2500));
+            let now = automatic();
+            if now == last {
+                break;
+            }
+            last = now;
+        }
+        assert_eq!(last.len(), 2);
+        let newest = last.last().unwrap();
+        let shown = m.read(format!(".kfs/snapshot/{newest}/f"));
+        assert_eq!(shown, format!("{written}\n").into_bytes());
+        assert!(m.path(".kfs/snapshot/mine").exists());
+        m.remount();
+    }
+    assert!(
+        seen.iter()
+            .filter(|name| !automatic().contains(*name))
+            .count()
+            >= 3
+    );
 }

@@ -223,6 +223,10 @@ fn writes_are_told_of_in_their_order_and_each_once() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let to = Arc::clone(&told);
     let hook = move |w: &Write| {
+        // Time for another to come in between.
+        if w.seq % 7 == 0 {
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
         to.lock()
             .push((w.seq, w.old_value().unwrap(), w.value().unwrap()))
     };

@@ -1,11 +1,12 @@
 //! Evicting keys that were not written for long.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use konserve_fs::gc::{Sweep, sweep};
-use konserve_fs::store::{CreateOptions, Location, Store};
+use konserve_fs::store::{Committed, CreateOptions, Location, Observer, Store};
 use konserve_fs::tree::Time;
 use konserve_fs::value::{Key, Value};
 
@@ -107,4 +108,25 @@ fn nothing_that_is_written_during_a_sweep_goes() {
         }
     }
     assert!(gone > 0, "no sweep came before a write");
+}
+
+/// Is at work on a key from when it was asked for the second time.
+#[derive(Default)]
+struct Worker(AtomicBool);
+
+impl Observer for Worker {
+    fn committed(&self, _: &Committed<'_>) {}
+
+    fn is_in_use(&self, _: &Key) -> bool {
+        self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn what_somebody_begins_to_work_on_before_it_goes_stays() {
+    let store = memory();
+    store.assoc(&Key::text("a"), &Value::Int(1)).unwrap();
+    store.observe(Arc::new(Worker::default()));
+    assert_eq!(swept(&store, &before(store.now())), [""; 0]);
+    assert_eq!(last_writes(&store).len(), 1);
 }

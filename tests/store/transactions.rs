@@ -196,6 +196,20 @@ fn many_changes_leave_memory_before_the_end() {
     }
 }
 
+#[test]
+fn a_transaction_takes_no_changes_while_it_is_committed() {
+    let s = memory();
+    let t = Transaction::begin(&s).unwrap();
+    t.store().assoc(&key("a"), &Value::Int(1)).unwrap();
+    assert!(!t.store().seal().unwrap().is_empty());
+    let refused = t.store().assoc(&key("a"), &Value::Int(2)).unwrap_err();
+    assert!(matches!(refused, StoreError::Sealed), "{refused}");
+    t.store().unseal();
+    t.store().assoc(&key("b"), &Value::Int(2)).unwrap();
+    assert_eq!(t.commit().unwrap(), []);
+    assert_eq!(content(&s).len(), 2);
+}
+
 /// Random changes in a transaction and beside it: either it is refused, for something that both have
 /// changed, or all of it is there and all of the others', too.
 #[test]

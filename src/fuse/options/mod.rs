@@ -7,6 +7,9 @@ use std::time::Duration;
 
 pub use parse::{OptionError, age, byte_count};
 
+use crate::snapshot::Retention;
+use crate::snapshot::automatic::Schedule;
+
 /// Options of a mount, as given with `-o` in a comma-separated list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
@@ -40,6 +43,10 @@ pub struct MountOptions {
     pub cache: Option<u64>,
     /// `sweep=AGE`: keys that were not written for so long are evicted.
     pub sweep: Option<Duration>,
+    /// `snapshot=AGE`: a snapshot is taken so often, if something has changed.
+    pub snapshot: Option<Duration>,
+    /// `keep-hourly=N` and so on: which of these snapshots stay; all of them if nothing is said.
+    pub keep: Retention,
     /// `nonempty`: the mountpoint may have entries, which the mount then hides.
     pub nonempty: bool,
     /// `threads=N`: threads that listen to the kernel. While all of them but one are at work, what
@@ -50,6 +57,15 @@ pub struct MountOptions {
     /// How long the kernel keeps names and attributes without asking. Long, as every change is
     /// told to it; no option, but to be lowered for a store that others change too.
     pub lifetime: Duration,
+}
+
+impl MountOptions {
+    /// When snapshots are taken without being asked for, if they are.
+    #[must_use]
+    pub fn schedule(&self) -> Option<Schedule> {
+        let (every, keep) = (self.snapshot?, self.keep);
+        Some(Schedule { every, keep })
+    }
 }
 
 /// Who may use a mount.
@@ -163,6 +179,8 @@ impl Default for MountOptions {
             writeback: false,
             cache: None,
             sweep: None,
+            snapshot: None,
+            keep: Retention::default(),
             nonempty: false,
             threads: const { NonZeroUsize::new(4).unwrap() },
             timeout: Duration::from_secs(20),

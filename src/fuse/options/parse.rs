@@ -24,6 +24,14 @@ pub enum OptionError {
         /// What can be given.
         expected: &'static str,
     },
+    /// An option that means something only beside another one.
+    #[error(
+        "mount option {name} says which of the snapshots stay that snapshot=AGE takes; give that, too"
+    )]
+    Alone {
+        /// The option.
+        name: &'static str,
+    },
     /// An option that is given or not, and takes no value.
     #[error("mount option {name} takes no value")]
     NoValue {
@@ -34,7 +42,8 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES sweep=AGE nonempty threads=N \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES sweep=AGE snapshot=AGE \
+    keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N nonempty threads=N \
     timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
 
@@ -48,6 +57,9 @@ impl MountOptions {
         let mut options = Self::default();
         for option in split(list) {
             options.set(&option)?;
+        }
+        if options.snapshot.is_none() && !options.keep.is_empty() {
+            return Err(OptionError::Alone { name: "keep-…" });
         }
         Ok(options)
     }
@@ -99,7 +111,14 @@ impl MountOptions {
             "fsname" => self.fsname = Some(text(name, value)?),
             "subtype" => self.subtype = text(name, value)?,
             "cache" => self.cache = Some(bytes(name, value)?),
-            "sweep" => self.sweep = Some(sweep(name, value)?),
+            "sweep" => self.sweep = Some(span(name, value)?),
+            "snapshot" => self.snapshot = Some(span(name, value)?),
+            "keep-last" => self.keep.last = number(name, value)?,
+            "keep-hourly" => self.keep.hourly = number(name, value)?,
+            "keep-daily" => self.keep.daily = number(name, value)?,
+            "keep-weekly" => self.keep.weekly = number(name, value)?,
+            "keep-monthly" => self.keep.monthly = number(name, value)?,
+            "keep-yearly" => self.keep.yearly = number(name, value)?,
             "threads" => self.threads = threads(name, value)?,
             "timeout" => self.timeout = seconds(name, value)?,
             _ => return Err(unwanted_value(name, value)),
@@ -208,20 +227,20 @@ fn seconds(name: &str, value: &str) -> Result<Duration, OptionError> {
     }
 }
 
-/// Nothing at all would leave nothing in the store.
-fn sweep(name: &str, value: &str) -> Result<Duration, OptionError> {
-    let age = age(value)?;
-    if age.is_zero() {
-        return Err(bad_value(name, value, "an age of a second or more"));
-    }
-    Ok(age)
+/// Nothing at all would leave nothing in the store, or never end taking snapshots.
+fn span(name: &str, value: &str) -> Result<Duration, OptionError> {
+    age(value).filter(|age| !age.is_zero()).ok_or_else(|| {
+        bad_value(
+            name,
+            value,
+            "an age of a second or more, such as 90s, 15m, 36h, 30d or 8w",
+        )
+    })
 }
 
-/// A time, as `sweep=` takes it.
-///
-/// # Errors
-/// [`OptionError`].
-pub fn age(value: &str) -> Result<Duration, OptionError> {
+/// A time, as `sweep=` and `snapshot=` take it; `None` if it is none.
+#[must_use]
+pub fn age(value: &str) -> Option<Duration> {
     let units = [
         ('s', 1),
         ('m', 60),
@@ -233,9 +252,7 @@ pub fn age(value: &str) -> Result<Duration, OptionError> {
         let number: u64 = value.strip_suffix(*unit)?.parse().ok()?;
         number.checked_mul(*seconds)
     });
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| bad_value("sweep", value, "an age such as 90s, 15m, 36h, 30d or 8w"))
+    seconds.map(Duration::from_secs)
 }
 
 fn threads(name: &str, value: &str) -> Result<NonZeroUsize, OptionError> {
@@ -249,6 +266,8 @@ fn threads(name: &str, value: &str) -> Result<NonZeroUsize, OptionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Retention;
+    use crate::snapshot::automatic::Schedule;
 
     #[test]
     fn defaults_are_safe() {
@@ -302,6 +321,25 @@ mod tests {
         assert_eq!(cache("cache=4096"), Some(4096));
         assert_eq!(cache("cache=64M"), Some(64 << 20));
         assert!(MountOptions::parse("cache=99999999999G").is_err());
+    }
+
+    #[test]
+    fn what_is_kept_of_snapshots_needs_some_to_be_taken() {
+        let schedule = |list| MountOptions::parse(list).map(|options| options.schedule());
+        let keep = Retention {
+            hourly: 24,
+            daily: 7,
+            ..Retention::default()
+        };
+        let every = Duration::from_secs(3600);
+        let found = schedule("keep-hourly=24,snapshot=1h,keep-daily=7").unwrap();
+        assert_eq!(found, Some(Schedule { every, keep }));
+        assert_eq!(schedule("sweep=1h").unwrap(), None);
+        let error = schedule("keep-daily=7").unwrap_err().to_string();
+        assert!(error.contains("snapshot=AGE"), "{error}");
+        for bad in ["snapshot=0s", "snapshot", "snapshot=1h,keep-daily=x"] {
+            assert!(schedule(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

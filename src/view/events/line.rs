@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::super::names::{NameContext, name_of};
-use super::super::render::TypeName;
-use crate::store::{API, Committed, FORK_PREFIX, SWEEP};
-use crate::tree::{Entry, Node, Op, Time, edit, is_hidden, links, root_key, snapshots_key};
+use super::change::{Change, Put, Step, What};
+use crate::store::{API, FORK_PREFIX, SWEEP};
+use crate::tree::{Time, is_hidden, links, root_key, snapshots_key};
 use crate::value::edn;
-use crate::value::{Instant, Key, KeyPath};
+use crate::value::{Instant, Key};
 
 /// A line.
 #[derive(Debug, Default, Serialize)]
@@ -72,17 +72,13 @@ fn alone(seq: u64, time: Time, kind: &'static str, after: Option<u64>) -> String
 }
 
 /// The lines of a record. `snapshots` are the names of those that there are, and is kept so.
-pub(super) fn lines(
-    commit: &Committed<'_>,
-    mount: u64,
-    snapshots: &mut HashMap<u64, String>,
-) -> String {
-    let time = shown(commit.time);
-    let mut lines = changes(commit, snapshots);
+pub(super) fn lines(change: &Change, mount: u64, snapshots: &mut HashMap<u64, String>) -> String {
+    let time = shown(change.time);
+    let mut lines = changes(&change.steps, snapshots);
     if lines.is_empty() {
         lines.push(of_kind("internal"));
     }
-    let origin = match commit.origin {
+    let origin = match change.origin {
         SWEEP => "sweep",
         origin if origin != API && origin == mount => "mount",
         _ => "api",
@@ -91,7 +87,7 @@ pub(super) fn lines(
     let last = lines.len() - 1;
     for (at, line) in lines.into_iter().enumerate() {
         let line = Line {
-            seq: commit.seq,
+            seq: change.seq,
             time: &time,
             more: at < last,
             origin: Some(origin),
@@ -124,62 +120,61 @@ fn of_kind(kind: &'static str) -> Line<'static> {
 }
 
 /// What a record did, by path.
-fn changes(commit: &Committed<'_>, snapshots: &mut HashMap<u64, String>) -> Vec<Line<'static>> {
-    let placed: HashMap<u64, &KeyPath> = commit
-        .ops
+fn changes(steps: &[Step], snapshots: &mut HashMap<u64, String>) -> Vec<Line<'static>> {
+    let placed: HashMap<u64, &Step> = steps
         .iter()
-        .filter_map(|op| match op {
-            Op::Place { path, index, .. } => Some((*index, path)),
+        .filter_map(|step| match step.what {
+            What::Place(index) => Some((index, step)),
             _ => None,
         })
         .collect();
-    let taken: Vec<&KeyPath> = commit
-        .ops
+    let taken: Vec<&Step> = steps
         .iter()
-        .filter_map(|op| match op {
-            Op::Take { path, .. } => Some(path),
-            _ => None,
-        })
+        .filter(|step| matches!(step.what, What::Take))
         .collect();
     let from = |index: u64| taken.get(usize::try_from(index).ok()?).copied();
     // What was taken from `path` was placed where the other came from.
-    let is_swap = |path: &KeyPath, from: &KeyPath| {
-        let back = taken.iter().position(|taken| *taken == path);
-        back.is_some_and(|at| placed.get(&(at as u64)).is_some_and(|to| *to == from))
+    let is_swap = |step: &Step, from: &Step| {
+        let back = taken.iter().position(|taken| taken.path == step.path);
+        back.is_some_and(|at| {
+            let to = placed.get(&(at as u64));
+            to.is_some_and(|to| to.path == from.path)
+        })
     };
     let mut lines = Vec::new();
     let mut takes = 0;
-    for op in commit.ops {
-        let line = match op {
-            Op::Take { path, .. } => {
+    for step in steps {
+        let line = match &step.what {
+            What::Take => {
                 let index = takes;
                 takes += 1;
                 match placed.get(&index) {
                     Some(_) => None,
-                    None => plain(commit, path, "dissoc"),
+                    None => plain(steps, step, "dissoc"),
                 }
             }
             // A file that comes to have several names, or has them no more: what its names are
             // now is put in the same record.
-            Op::Place { path, .. } if path.first().is_some_and(is_hidden) => None,
-            Op::Place { path, index, .. } => match from(*index) {
-                Some(source) if source.first().is_some_and(is_hidden) => {
-                    plain(commit, path, "assoc")
+            What::Place(_) if step.path.first().is_some_and(is_hidden) => None,
+            What::Place(index) => match from(*index) {
+                Some(source) if source.path.first().is_some_and(is_hidden) => {
+                    plain(steps, step, "assoc")
                 }
-                Some(source) if is_swap(path, source) => {
-                    let is_second = *index > 0 && from(index - 1) == Some(path);
-                    (!is_second).then(|| moved(commit, path, source, "swap"))
+                Some(source) if is_swap(step, source) => {
+                    let before = index.checked_sub(1).and_then(from);
+                    let is_second = before.is_some_and(|before| before.path == step.path);
+                    (!is_second).then(|| moved(step, source, "swap"))
                 }
-                Some(source) => Some(moved(commit, path, source, "rename")),
+                Some(source) => Some(moved(step, source, "rename")),
                 None => None,
             },
-            Op::Put { path, entry, .. } => put(commit, path, entry, snapshots),
-            Op::SetAttrs { path, .. } => plain(commit, path, "attrs"),
-            Op::Write { path, patch } => plain(commit, path, "write").map(|line| Line {
-                size: Some(patch.len),
+            What::Put(put) => line_of_put(steps, step, put, snapshots),
+            What::SetAttrs => plain(steps, step, "attrs"),
+            What::Write(size) => plain(steps, step, "write").map(|line| Line {
+                size: Some(*size),
                 ..line
             }),
-            Op::Touch { .. } => None,
+            What::Touch => None,
         };
         lines.extend(line);
     }
@@ -187,15 +182,20 @@ fn changes(commit: &Committed<'_>, snapshots: &mut HashMap<u64, String>) -> Vec<
 }
 
 /// A change at one path; `None` if it is of no concern to anybody.
-fn plain(commit: &Committed<'_>, path: &[Key], kind: &'static str) -> Option<Line<'static>> {
-    let root = root_key();
-    match path {
+fn plain(steps: &[Step], step: &Step, kind: &'static str) -> Option<Line<'static>> {
+    match step.path.as_slice() {
         [] => {}
-        [first] if *first == root => return Some(at(commit, &[], kind)),
+        [first] if *first == root_key() => {
+            return Some(Line {
+                path: Some(String::new()),
+                key: Some(keys(&[])),
+                ..of_kind(kind)
+            });
+        }
         [first, ..] if is_hidden(first) => {
-            let id = links::id_of(path).filter(|id| *path == *links::file(*id))?;
+            let id = links::id_of(&step.path).filter(|id| *step.path == *links::file(*id))?;
             // Where there are none, other lines of the record tell of all that hold a name.
-            let documents = Some(touched(commit)).filter(|touched| !touched.is_empty())?;
+            let documents = Some(touched(steps)).filter(|touched| !touched.is_empty())?;
             return Some(Line {
                 link: Some(id),
                 documents: Some(documents),
@@ -204,27 +204,27 @@ fn plain(commit: &Committed<'_>, path: &[Key], kind: &'static str) -> Option<Lin
         }
         _ => {}
     }
-    Some(at(commit, path, kind))
+    Some(at(step, kind))
 }
 
-fn put(
-    commit: &Committed<'_>,
-    path: &[Key],
-    entry: &Entry,
+fn line_of_put(
+    steps: &[Step],
+    step: &Step,
+    put: &Put,
     snapshots: &mut HashMap<u64, String>,
 ) -> Option<Line<'static>> {
-    match path {
+    match step.path.as_slice() {
         // Only its attributes are anything.
-        [first] if *first == root_key() => return plain(commit, path, "attrs"),
+        [first] if *first == root_key() => return plain(steps, step, "attrs"),
         [first, number] if *first == snapshots_key() => {
             let epoch = number.as_index()?;
-            let (kind, name) = match &entry.node {
-                Node::Text(crate::tree::Content::Inline(name)) => {
+            let (kind, name) = match &put.hidden {
+                Some(name) => {
                     let name = String::from_utf8_lossy(name).into_owned();
                     snapshots.insert(epoch, name.clone());
                     ("snapshot", Some(name))
                 }
-                _ => ("snapshot-drop", snapshots.remove(&epoch)),
+                None => ("snapshot-drop", snapshots.remove(&epoch)),
             };
             // That of a private state is nobody's business.
             let name = name.filter(|name| !name.starts_with(FORK_PREFIX))?;
@@ -236,49 +236,35 @@ fn put(
         }
         _ => {}
     }
-    let line = plain(commit, path, "assoc")?;
-    let (kind_of_value, size, link) = described(&entry.node);
+    let line = plain(steps, step, "assoc")?;
     Some(Line {
-        kind_of_value,
-        size,
-        link: line.link.or(link),
+        kind_of_value: put.kind,
+        size: put.size,
+        link: line.link.or(put.link),
         ..line
     })
 }
 
-/// What was put, as far as nothing has to be read for it.
-fn described(node: &Node) -> (Option<&'static str>, Option<u64>, Option<u64>) {
-    match node {
-        Node::Scalar(value) => (Some(TypeName::of(value).as_str()), None, None),
-        Node::ScalarPage(_) => (None, None, None),
-        Node::Text(content) => (Some(TypeName::Text.as_str()), Some(content.len()), None),
-        Node::Bytes(content) => (Some(TypeName::Bytes.as_str()), Some(content.len()), None),
-        Node::Map(map) => (Some(TypeName::Map.as_str()), Some(map.len()), None),
-        Node::Vector(map) => (Some(TypeName::Vector.as_str()), Some(map.len()), None),
-        Node::Ref(id) => (None, None, Some(*id)),
+fn moved(step: &Step, from: &Step, kind: &'static str) -> Line<'static> {
+    Line {
+        from: Some(named(from)),
+        from_key: Some(keys(&from.path)),
+        ..at(step, kind)
     }
 }
 
-fn moved(commit: &Committed<'_>, path: &[Key], from: &[Key], kind: &'static str) -> Line<'static> {
+fn at(step: &Step, kind: &'static str) -> Line<'static> {
     Line {
-        from: Some(named(commit, from)),
-        from_key: Some(keys(from)),
-        ..at(commit, path, kind)
-    }
-}
-
-fn at(commit: &Committed<'_>, path: &[Key], kind: &'static str) -> Line<'static> {
-    Line {
-        path: Some(named(commit, path)),
-        key: Some(keys(path)),
+        path: Some(named(step)),
+        key: Some(keys(&step.path)),
         ..of_kind(kind)
     }
 }
 
 /// The documents that the record says to have changed without a change in them.
-fn touched(commit: &Committed<'_>) -> Vec<String> {
-    let touched = commit.ops.iter().filter_map(|op| match op {
-        Op::Touch { path } => path.first().filter(|key| !is_hidden(key)),
+fn touched(steps: &[Step]) -> Vec<String> {
+    let touched = steps.iter().filter_map(|step| match step.what {
+        What::Touch => step.path.first().filter(|key| !is_hidden(key)),
         _ => None,
     });
     touched
@@ -296,13 +282,13 @@ fn lossy(name: &[u8]) -> String {
 }
 
 /// A path as the mount names it.
-fn named(commit: &Committed<'_>, path: &[Key]) -> String {
+fn named(step: &Step) -> String {
     let mut out = String::new();
-    for (depth, key) in path.iter().enumerate() {
+    for (depth, key) in step.path.iter().enumerate() {
         let context = match depth {
             0 => NameContext::Root,
-            _ if is_named_alike(key) => NameContext::Map,
-            _ => context(commit, path, depth),
+            _ if step.in_vectors.contains(&depth) => NameContext::Vector,
+            _ => NameContext::Map,
         };
         if depth > 0 {
             out.push('/');
@@ -310,26 +296,4 @@ fn named(commit: &Committed<'_>, path: &[Key]) -> String {
         out.push_str(&lossy(&name_of(key, context)));
     }
     out
-}
-
-/// Whether the key has the same name in a map and in a vector.
-fn is_named_alike(key: &Key) -> bool {
-    match key.as_text() {
-        Some(text) => !text.bytes().all(|c| c.is_ascii_digit()) || text.is_empty(),
-        None => key.as_index().is_none(),
-    }
-}
-
-/// What a key stands in. What leads there was changed with it, so it is in memory.
-fn context(commit: &Committed<'_>, path: &[Key], depth: usize) -> NameContext {
-    let above = path.first().zip(path.get(1..depth));
-    let node = above.and_then(|(document, rest)| {
-        let doc = commit.doc(document)?;
-        let found = edit::find(&doc.entry, rest, commit.pager).ok()??;
-        Some(found.entry.node)
-    });
-    match (node, path.get(depth).and_then(Key::as_index)) {
-        (Some(Node::Vector(_)), _) | (None, Some(_)) => NameContext::Vector,
-        _ => NameContext::Map,
-    }
 }

@@ -29,9 +29,10 @@
 //! were never: `kfs watch --since N` begins with a line of the kind `lost`, `.kfs/events` with one of
 //! `start` or `lost` whose `seq` is greater than N. What changed is then to be looked for.
 //!
-//! Nobody who watches can hold up a writer: a commit appends a line, with the lock of the store held
-//! that it has anyway, and the oldest go if there are too many.
+//! Nobody who watches can hold up a writer: a commit notes what it did, with the lock of the store held
+//! that it has anyway, and the oldest go if there are too many. Lines are made of it by who reads them.
 
+mod change;
 mod line;
 mod reader;
 mod ring;
@@ -42,10 +43,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use change::Change;
 pub use reader::Reader;
-use ring::Ring;
+use ring::{Pending, Ring};
 
 use crate::snapshot;
 use crate::store::{Committed, Observer, Store};
@@ -65,10 +67,30 @@ pub struct Events {
 #[derive(Debug)]
 struct Told {
     mount: u64,
-    ring: Mutex<Ring>,
+    /// The only one that a commit waits for.
+    pending: Mutex<Pending>,
     grown: Condvar,
+    /// Locked before `pending`, if both are.
+    ring: Mutex<Ring>,
     /// The names of the snapshots, by their number.
     snapshots: Mutex<HashMap<u64, String>>,
+}
+
+impl Told {
+    /// The lines, with those of all that has changed.
+    fn lines(&self) -> MutexGuard<'_, Ring> {
+        let mut ring = self.ring.lock();
+        let (changes, gone) = self.pending.lock().take();
+        if let Some(seq) = gone {
+            ring.lose(seq);
+        }
+        let mut snapshots = self.snapshots.lock();
+        for change in changes {
+            let text = line::lines(&change, self.mount, &mut snapshots);
+            ring.push(change.seq, change.time, text);
+        }
+        ring
+    }
 }
 
 /// Lines that follow a record.
@@ -101,15 +123,17 @@ impl Events {
             let names = listed.into_iter().map(|s| (s.epoch, s.name)).collect();
             let told = Arc::new(Told {
                 mount: self.mount,
-                ring: Mutex::default(),
+                pending: Mutex::default(),
                 grown: Condvar::new(),
+                ring: Mutex::default(),
                 snapshots: Mutex::new(names),
             });
-            // What is committed meanwhile waits for the ring.
+            // No lines are made of what is committed meanwhile before this one.
             let mut ring = told.ring.lock();
             let seq = self.store.observe(Arc::clone(&told) as Arc<dyn Observer>);
             let time = Time::now();
             ring.push(seq, time, line::start(seq, time));
+            told.pending.lock().begin(seq);
             drop(ring);
             told
         })
@@ -117,13 +141,13 @@ impl Events {
 
     /// How many bytes were told in all, and when last; nothing if nobody has asked yet.
     pub fn told(&self) -> Option<(u64, Time)> {
-        let ring = self.told.get()?.ring.lock();
+        let ring = self.told.get()?.lines();
         Some((ring.end(), ring.time()))
     }
 
     /// Where the file ends now. From now on what changes is told.
     fn end(&self) -> u64 {
-        self.begin().ring.lock().end()
+        self.begin().lines().end()
     }
 
     /// A reader of the file. From now on what changes is told.
@@ -132,14 +156,19 @@ impl Events {
         Reader::new(Arc::clone(self))
     }
 
-    /// Waits until the file ends behind `end`, and gives its end; `None` when no more will come.
-    pub fn wait_behind(&self, end: u64) -> Option<u64> {
+    /// The last record. From now on what changes is told.
+    pub fn last(&self) -> u64 {
+        self.begin().pending.lock().last()
+    }
+
+    /// Waits until there is a record after this one, and gives the last; `None` when no more will come.
+    pub fn wait_after(&self, seq: u64) -> Option<u64> {
         let told = self.begin();
-        let mut ring = told.ring.lock();
-        while ring.end() <= end && !ring.is_closed() {
-            told.grown.wait(&mut ring);
+        let mut pending = told.pending.lock();
+        while pending.last() <= seq && !pending.is_closed() {
+            told.grown.wait(&mut pending);
         }
-        (!ring.is_closed()).then(|| ring.end())
+        (!pending.is_closed()).then(|| pending.last())
     }
 
     /// The lines of the records after one, or of those from now on; waits for some no longer than
@@ -147,21 +176,26 @@ impl Events {
     pub fn after(&self, seq: Option<u64>, patience: Duration) -> Following {
         let told = self.begin();
         let give_up = Instant::now().checked_add(patience);
-        let mut ring = told.ring.lock();
-        let seq = seq.unwrap_or_else(|| ring.last());
+        let seq = seq.unwrap_or_else(|| told.lines().last());
         loop {
-            let (text, last) = ring.after(seq);
+            // What comes after this is seen when it is waited for.
+            let before = told.pending.lock().last();
+            let (text, last) = told.lines().after(seq);
+            let mut pending = told.pending.lock();
+            if text.is_empty() && pending.last() > before {
+                continue;
+            }
             let in_time = give_up.is_none_or(|end| Instant::now() < end);
-            if !text.is_empty() || ring.is_closed() || !in_time {
+            if !text.is_empty() || pending.is_closed() || !in_time {
                 return Following {
                     text,
                     seq: last,
-                    closed: ring.is_closed(),
+                    closed: pending.is_closed(),
                 };
             }
             match give_up {
-                Some(end) => drop(told.grown.wait_until(&mut ring, end)),
-                None => told.grown.wait(&mut ring),
+                Some(end) => drop(told.grown.wait_until(&mut pending, end)),
+                None => told.grown.wait(&mut pending),
             }
         }
     }
@@ -169,7 +203,7 @@ impl Events {
     /// Frees those who wait: no more will come.
     pub fn close(&self) {
         if let Some(told) = self.told.get() {
-            told.ring.lock().close();
+            told.pending.lock().close();
             told.grown.notify_all();
         }
     }
@@ -177,8 +211,7 @@ impl Events {
 
 impl Observer for Told {
     fn committed(&self, commit: &Committed<'_>) {
-        let text = line::lines(commit, self.mount, &mut self.snapshots.lock());
-        self.ring.lock().push(commit.seq, commit.time, text);
+        self.pending.lock().push(Change::of(commit));
         self.grown.notify_all();
     }
 

@@ -42,7 +42,7 @@ impl Reader {
         if offset != place.next {
             *place = Place::default();
         }
-        let ring = self.events.begin().ring.lock();
+        let ring = self.events.begin().lines();
         if place.extra.is_empty()
             && place.of(offset) < ring.start()
             && let Some(gone) = ring.gone()

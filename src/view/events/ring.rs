@@ -1,12 +1,16 @@
-//! The lines that are kept: the end of a file that only grows.
+//! The lines that are kept: the end of a file that only grows. And before they are lines, what has
+//! changed since somebody looked.
 
 use std::collections::VecDeque;
 
+use super::change::Change;
 use super::line;
 use crate::tree::Time;
 
 /// The most records kept.
 const MOST_RECORDS: usize = 65_536;
+/// The most bytes of records kept that are no lines yet.
+const MOST_WEIGHT: usize = 16 << 20;
 /// The most bytes of lines kept.
 const MOST_BYTES: u64 = 16 << 20;
 /// The most bytes of one answer, beside its last record.
@@ -20,7 +24,62 @@ pub(super) struct Ring {
     end: u64,
     /// The last record whose lines were let go of.
     gone: Option<u64>,
+}
+
+/// What has changed since the last lines were made.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    changes: VecDeque<Change>,
+    weight: usize,
+    /// The last record that there was no room for.
+    gone: Option<u64>,
+    /// The last record.
+    last: u64,
     closed: bool,
+}
+
+impl Pending {
+    /// Adds the next record.
+    pub fn push(&mut self, change: Change) {
+        self.last = change.seq;
+        self.weight += change.weight();
+        self.changes.push_back(change);
+        while self.changes.len() > MOST_RECORDS || self.weight > MOST_WEIGHT {
+            match self.changes.pop_front() {
+                Some(oldest) => {
+                    self.weight -= oldest.weight();
+                    self.gone = Some(oldest.seq);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// What there is, and the record up to which the rest is gone.
+    pub fn take(&mut self) -> (VecDeque<Change>, Option<u64>) {
+        self.weight = 0;
+        (std::mem::take(&mut self.changes), self.gone.take())
+    }
+
+    /// The last record, or the one that nothing before is told of.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Nothing is told of this one and what was before.
+    pub fn begin(&mut self, seq: u64) {
+        self.last = self.last.max(seq);
+    }
+
+    /// No more will come.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether no more will come.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
 }
 
 #[derive(Debug)]
@@ -124,14 +183,12 @@ impl Ring {
         (text, last)
     }
 
-    /// No more will come.
-    pub fn close(&mut self) {
-        self.closed = true;
-    }
-
-    /// Whether no more will come.
-    pub fn is_closed(&self) -> bool {
-        self.closed
+    /// What was up to this record is told no more, also what never came to be a line: in its place the
+    /// file has a gap.
+    pub fn lose(&mut self, seq: u64) {
+        self.records.clear();
+        self.gone = Some(seq);
+        self.end += 1;
     }
 }
 

@@ -158,7 +158,7 @@ fn who_waits_hears_of_the_next_change_and_of_the_end() {
     let (change, end) = waiter.join().unwrap();
     assert_eq!((parsed(&change.text).len(), change.seq), (1, 1));
     assert_eq!((end.text.as_str(), end.closed), ("", true));
-    assert_eq!(events.wait_behind(u64::MAX), None);
+    assert_eq!(events.wait_after(u64::MAX), None);
 }
 
 #[test]
@@ -253,4 +253,60 @@ fn a_transaction_is_told_when_it_is_committed_and_not_before() {
             "attrs,origin:api,path:",
         ]
     );
+}
+
+#[test]
+fn what_nobody_reads_is_kept_within_bounds_and_what_went_is_told() {
+    let store = store();
+    let events = Arc::new(Events::new(store.clone(), 7));
+    let reader = events.reader();
+    let mut got = reader.read(0, 1 << 20);
+    let read = |got: &mut Vec<u8>| {
+        let before = got.len();
+        while reader.has_more() {
+            got.extend(reader.read(got.len() as u64, 1 << 20));
+        }
+        parsed(str::from_utf8(&got[before..]).unwrap())
+    };
+    let push = |numbers: std::ops::RangeInclusive<u64>, key: &str| {
+        let path: crate::value::KeyPath = vec![Key::text(key)].into();
+        for seq in numbers {
+            let step = change::Step {
+                path: path.clone(),
+                in_vectors: Vec::new(),
+                what: change::What::SetAttrs,
+            };
+            events.begin().pending.lock().push(Change {
+                seq,
+                time: Time::default(),
+                origin: 7,
+                steps: [step].into(),
+            });
+        }
+    };
+    let numbers =
+        |lines: &[Json]| -> Vec<u64> { lines.iter().map(|l| l["seq"].as_u64().unwrap()).collect() };
+    push(1..=3, "a");
+    assert_eq!(numbers(&read(&mut got)), [1, 2, 3]);
+    // By number: the line of the kind `lost` names the last that went.
+    push(4..=70_003, "a");
+    let lines = read(&mut got);
+    assert_eq!(lines[0]["kind"], "lost");
+    let gone = 70_003 - 65_536;
+    assert_eq!(numbers(&lines), (gone..=70_003).collect::<Vec<_>>());
+    let followed = parsed(&events.after(Some(3), AT_ONCE).text);
+    assert_eq!(
+        (&followed[0]["kind"], &followed[0]["seq"]),
+        (&"lost".into(), &gone.into())
+    );
+    // By weight.
+    push(70_004..=70_103, &"x".repeat(1 << 20));
+    let lines = read(&mut got);
+    assert_eq!(lines[0]["kind"], "lost");
+    let kept = numbers(&lines);
+    assert!(
+        (10..=16).contains(&kept.len()) && kept.last() == Some(&70_103),
+        "{kept:?}"
+    );
+    assert!(!reader.has_more());
 }
