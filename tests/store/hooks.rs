@@ -224,7 +224,7 @@ fn writes_are_told_of_in_their_order_and_each_once() {
     let to = Arc::clone(&told);
     let hook = move |w: &Write| {
         // Time for another to come in between.
-        if w.seq % 7 == 0 {
+        if w.seq.is_multiple_of(7) {
             std::thread::sleep(std::time::Duration::from_micros(50));
         }
         to.lock()
