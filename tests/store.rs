@@ -9,10 +9,14 @@
 
 mod store {
     mod api;
+    mod asynchronous;
     mod damage;
     mod fsck;
     mod history;
+    mod hooks;
     mod limits;
+    mod log;
+    mod multi;
     mod races;
     mod reclaim;
     mod send;

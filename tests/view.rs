@@ -13,6 +13,7 @@ mod view {
     mod files;
     mod generated;
     mod harness;
+    mod hooks;
     mod links;
     mod model;
     mod step;

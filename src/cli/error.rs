@@ -139,6 +139,19 @@ pub enum CliError {
     OutputClosed,
 }
 
+impl CliError {
+    /// What helps, where the message cannot say it itself.
+    pub fn remedy(&self) -> Option<&'static str> {
+        let of_a_store = matches!(
+            self,
+            Self::Store(_) | Self::View { .. } | Self::Reclaim(_) | Self::Passed { .. }
+        );
+        (of_a_store && self.exit() == Exit::Damaged).then_some(
+            "kfs fsck STORE tells what is damaged; with --repair it sets that aside and keeps the rest",
+        )
+    }
+}
+
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {

@@ -134,8 +134,10 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }
         | StoreError::IntoItself { .. }
+        | StoreError::NotALog { .. }
+        | StoreError::Precondition { .. }
         | StoreError::NotBinary { .. } => Exit::Refused,
-        StoreError::Format { .. } => Exit::Unsupported,
+        StoreError::Format { .. } | StoreError::NotMultiKey => Exit::Unsupported,
         StoreError::InUse { .. } => Exit::InUse,
         StoreError::ReadOnly | StoreError::HalfReceived { .. } => Exit::Denied,
         StoreError::Damaged { source, .. } => check(&source.check),

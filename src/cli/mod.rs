@@ -206,6 +206,9 @@ fn finish(command: impl FnOnce(&mut Output) -> Result<(), CliError>, json: bool)
                 // What was printed before the failure comes first.
                 let _closed = out.flush();
                 complain(&error.to_string());
+                if let Some(remedy) = error.remedy() {
+                    complain(remedy);
+                }
             }
             exit
         }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
+use super::hooks::ApiOp;
 use super::links::Met;
 use super::meters::Call;
 use super::record::{Doc, KeyedDoc, Kind, Meta};
@@ -45,6 +46,12 @@ impl Store {
         self.time(Call::Get, || {
             self.value_with_links(key, &|root, file| value_in(root, rest, self.pager(), file))
         })
+    }
+
+    /// The value at a path of a version of a document; linked files are as they are now.
+    pub(super) fn value_of(&self, path: &[Key], doc: &Doc) -> Result<Option<Value>, StoreError> {
+        let (key, rest) = path.split_first().ok_or(StoreError::EmptyPath)?;
+        self.with_files(key, &|file| value_in(&doc.entry, rest, self.pager(), file))
     }
 
     /// Whether there is a value under a key.
@@ -94,7 +101,10 @@ impl Store {
     /// [`StoreError::EmptyPath`]; [`TreeError::ThroughScalar`]; [`TreeError::BadIndex`]; those of the
     /// journal and the backend. The old value stays.
     pub fn assoc_in(&self, path: &[Key], value: &Value) -> Result<(), StoreError> {
-        self.transact(|tx| tx.assoc_in(path, value))
+        self.transact(|tx| {
+            tx.api_op = Some(ApiOp::AssocIn);
+            tx.assoc_in(path, value)
+        })
     }
 
     /// Replaces the value under a key by a function of it.
@@ -126,6 +136,7 @@ impl Store {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.transact(|tx| {
+            tx.api_op = Some(ApiOp::UpdateIn);
             let old = tx.value(path)?;
             let new = f(old.as_ref()).map_err(|e| StoreError::Update(e.into()))?;
             tx.assoc_in(path, &new)?;
@@ -147,6 +158,7 @@ impl Store {
     {
         let top: Vec<Key> = path.first().cloned().into_iter().collect();
         self.transact(|tx| {
+            tx.api_op = Some(ApiOp::UpdateIn);
             let old = tx.value(&top)?;
             let at_path = tx.value(path)?;
             let new = f(at_path.as_ref()).map_err(|e| StoreError::Update(e.into()))?;
@@ -170,16 +182,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::EmptyPath`]; [`TreeError::ThroughScalar`]; those of the journal and the backend.
     pub fn dissoc_in(&self, path: &[Key]) -> Result<bool, StoreError> {
-        if path.is_empty() {
-            return Err(StoreError::EmptyPath);
-        }
         self.transact(|tx| {
-            if tx.find(path)?.is_none() {
-                return Ok(false);
-            }
-            let now = tx.now;
-            tx.remove(KeyPath::from(path.to_vec()), Some(now))?;
-            Ok(true)
+            tx.api_op = Some(ApiOp::Dissoc);
+            tx.dissoc_in(path)
         })
     }
 
@@ -196,6 +201,7 @@ impl Store {
             };
         }
         self.transact(|tx| {
+            tx.api_op = Some(ApiOp::Swap);
             let now = tx.now;
             let (attrs_a, attrs_b) = (tx.moved_attrs(a)?, tx.moved_attrs(b)?);
             let first = tx.taken();
@@ -240,6 +246,7 @@ impl Store {
             };
         }
         self.transact(|tx| {
+            tx.api_op = Some(ApiOp::Rename);
             let now = tx.now;
             let attrs = tx.moved_attrs(from)?;
             if no_replace && tx.find(to)?.is_some() {

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::hooks::ApiOp;
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::edit::{Found, attrs_for_new_value, times_of, touch};
 use crate::tree::{Attrs, CHUNK, Chunked, Content, Entry, Folder, Map, Node, Times, content};
@@ -81,6 +82,7 @@ impl Store {
     pub fn bassoc(&self, key: &Key, mut source: impl Read) -> Result<(), StoreError> {
         let content = self.write_content(key, &mut source)?;
         self.transact(|tx| {
+            tx.api_op = Some(ApiOp::Bassoc);
             let now = tx.now;
             let path = std::slice::from_ref(key);
             let found = tx.find(path)?;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::docs::Slot;
+use super::hooks::Write;
 use super::meters::Call;
 use super::record::Doc;
 use super::{API, Committed, Store, StoreError, Tx, limits, show_key};
 use crate::tree::{
     Op, Pager, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time,
 };
+use crate::value::Key;
 use crate::value::cbor::{Reader, Writer};
 
 /// The version of a journal record's payload.
@@ -32,10 +34,10 @@ impl Store {
         &self,
         f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let out = self.transact_as(API, f)?;
-        if self.synced {
-            self.sync()?;
-        }
+        let (out, seq) = self.time(Call::Commit, || self.run_transaction(API, f))?;
+        let synced = if self.synced { self.sync() } else { Ok(()) };
+        self.tell(seq, synced.is_ok());
+        synced?;
         Ok(out)
     }
 
@@ -48,14 +50,23 @@ impl Store {
         origin: u64,
         f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.time(Call::Commit, || self.run_transaction(origin, f))
+        let (out, seq) = self.time(Call::Commit, || self.run_transaction(origin, f))?;
+        self.tell(seq, true);
+        Ok(out)
+    }
+
+    /// Tells the hooks of a record.
+    fn tell(&self, seq: Option<u64>, succeeded: bool) {
+        if let Some(seq) = seq {
+            self.inner.hooks.settle(seq, succeeded);
+        }
     }
 
     fn run_transaction<T>(
         &self,
         origin: u64,
         mut f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<(T, Option<u64>), StoreError> {
         self.check_open()?;
         let mut key = None;
         for _ in 0..ATTEMPTS {
@@ -66,14 +77,17 @@ impl Store {
             };
             tx.settle_names()?;
             if tx.ops.is_empty() {
-                return Ok(out);
+                return Ok((out, None));
             }
             if self.is_read_only() {
                 return Err(StoreError::ReadOnly);
             }
+            if tx.drafts.values().filter(|d| d.changed).count() > 1 && !self.is_multi_key() {
+                return Err(StoreError::NotMultiKey);
+            }
             key = tx.ops.first().and_then(|op| op.path().first()).cloned();
-            if self.commit(origin, &mut tx)? {
-                return Ok(out);
+            if let Some(seq) = self.commit(origin, &mut tx)? {
+                return Ok((out, seq));
             }
             self.inner.meters.conflicts.add(1);
         }
@@ -84,10 +98,11 @@ impl Store {
         })
     }
 
-    /// Commits, or gives false if a document that was read has another version now.
-    fn commit(&self, origin: u64, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+    /// Commits and gives the number of the record that hooks are to be told of; or gives `None` if a
+    /// document that was read has another version now.
+    fn commit(&self, origin: u64, tx: &mut Tx<'_>) -> Result<Option<Option<u64>>, StoreError> {
         if let Some(fork) = &self.fork {
-            return self.commit_to_fork(fork, tx);
+            return Ok(self.commit_to_fork(fork, tx)?.then_some(None));
         }
         let inner = &self.inner;
         let weight = tx
@@ -105,7 +120,7 @@ impl Store {
             // What is in records only cannot change but by a fold, which raises the generation.
             let generation = inner.docs.generation();
             if generation != tx.generation && !self.unchanged(tx)? {
-                return Ok(false);
+                return Ok(None);
             }
             let mut state = inner.commit.lock();
             let moved = tx
@@ -118,7 +133,7 @@ impl Store {
                 continue;
             }
             if moved || !tx.checks.iter().all(|check| check()) {
-                return Ok(false);
+                return Ok(None);
             }
             let seq = state.next_seq;
             if let Some(last_step) = tx.numbered.take() {
@@ -171,9 +186,17 @@ impl Store {
             for observer in inner.observers.read().iter() {
                 observer.committed(&committed);
             }
+            let write = inner.hooks.any().then(|| {
+                let new = |key: &Key| inner.docs.unwritten_doc(key);
+                Write::of(self, origin, seq, tx, new)
+            });
+            let told = write.flatten().map(|write| {
+                inner.hooks.queue(write);
+                seq
+            });
             drop(state);
             self.note_unfolded(payload.len().max(in_memory));
-            return Ok(true);
+            return Ok(Some(told));
         }
     }
 

@@ -141,6 +141,27 @@ pub enum StoreError {
         /// What it is.
         found: &'static str,
     },
+    /// The value under a key is no log.
+    #[error("{key}: a {found}, and only to a vector something can be appended")]
+    NotALog {
+        /// The key as EDN.
+        key: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The condition of a write does not hold.
+    #[error("{path}: {expected} was expected, and there is {found}; read it again")]
+    Precondition {
+        /// The path as EDN.
+        path: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Several keys in one step where that is not possible.
+    #[error("this store cannot write several keys in one step; write them one by one")]
+    NotMultiKey,
     /// Others changed the document again and again while an operation tried to.
     #[error("{key}: changed by others {attempts} times during the operation; try again")]
     Contention {

@@ -246,6 +246,7 @@ impl Store {
         if self.at.is_some() {
             return Ok(());
         }
+        self.remove_write_hooks();
         self.stop_folding();
         let done = if self.inner.read_only {
             Ok(())
@@ -396,6 +397,7 @@ impl Store {
             fold_turn: Mutex::new(()),
             round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
+            hooks: super::hooks::Hooks::default(),
             meters: Meters::new(calls, header.folded),
             links: AtomicBool::new(links),
             released: AtomicBool::new(false),

@@ -154,6 +154,30 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What is read with linked files as they are now.
+    pub(super) fn with_files<T>(
+        &self,
+        key: &Key,
+        read: &dyn Fn(FileOf<'_>) -> Result<T, TreeError>,
+    ) -> Result<T, StoreError> {
+        let failure = RefCell::new(None);
+        let file = |id: u64| match self.linked(id) {
+            Ok(Some(found)) => Ok(found.entry),
+            Ok(None) => Err(links::dangling(id)),
+            Err(e) => {
+                *failure.borrow_mut() = Some(e);
+                Err(links::dangling(id))
+            }
+        };
+        let out = read(&file);
+        match failure.into_inner() {
+            Some(e) => Err(e),
+            None => out.map_err(|e| StoreError::tree(key, e)),
+        }
+    }
+}
+
 impl Tx<'_> {
     /// A linked file, as the transaction sees it.
     ///

@@ -10,6 +10,7 @@
 //! it survives the death of the process, and a power loss only after [`Store::sync`].
 
 mod api;
+mod asynchronous;
 mod binary;
 mod check;
 mod clock;
@@ -20,13 +21,16 @@ mod error;
 mod fold;
 mod fork;
 mod header;
+mod hooks;
 mod incoming;
 mod lifecycle;
 mod limits;
 mod links;
 mod location;
+mod log;
 mod mark;
 mod meters;
+mod multi;
 mod pages;
 mod record;
 mod records;
@@ -48,17 +52,21 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
 pub use api::{Change, Keys};
+pub use asynchronous::{AsyncStore, Pieces, Stream};
 pub use binary::{BlobReader, BlobWriter};
 pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use epochs::Changed;
 pub use error::StoreError;
 pub use fork::PREFIX as FORK_PREFIX;
 pub use header::FORMAT;
+pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;
 pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
 pub use location::{AtPath, Location};
+pub use log::Log;
 pub use mark::{Incoming, Position, read_identity, write_identity};
 pub use meters::{Meters, Phase, Rounds, Standing};
+pub use multi::Condition;
 pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
 pub use tx::Tx;
@@ -107,6 +115,7 @@ struct Inner {
     /// One round of freeing at a time.
     round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
+    hooks: hooks::Hooks,
     meters: Meters,
     /// Whether there may be linked files. Set with the commit of the first one.
     links: AtomicBool,

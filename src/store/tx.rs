@@ -1,5 +1,9 @@
 //! A transaction: documents as they were read, the steps applied to them so far.
 
+use std::sync::Arc;
+
+use super::hooks::ApiOp;
+use super::record::Doc;
 use super::{Store, StoreError, limits};
 use crate::tree::edit::{self, Found};
 use crate::tree::{
@@ -18,12 +22,12 @@ pub(super) struct Draft {
     pub seq: u64,
     /// There was no document.
     pub absent: bool,
+    /// The document that was read.
+    pub old: Option<Arc<Doc>>,
     /// The version that is being made.
     pub entry: Option<Entry>,
     /// Whether a step changed it.
     pub changed: bool,
-    /// When the version that was read was written.
-    last_write: Option<Time>,
 }
 
 /// Adds the step that contains the number of the record. It runs with the commit lock held, when it
@@ -47,6 +51,8 @@ pub struct Tx<'a> {
     pub(super) published: Vec<Box<dyn FnOnce() + 'a>>,
     /// The last step, which contains the number of the record.
     pub(super) numbered: Option<Numbered<'a>>,
+    /// What hooks are told of it; else what its steps amount to.
+    pub(super) api_op: Option<ApiOp>,
     /// The state of the records when the transaction began.
     pub(super) generation: u64,
     /// The store's time of this transaction, later than that of every one begun before.
@@ -74,6 +80,7 @@ impl<'a> Tx<'a> {
             checks: Vec::new(),
             published: Vec::new(),
             numbered: None,
+            api_op: None,
             generation: store.inner.docs.generation(),
             now: store.inner.clock.tick(),
         }
@@ -93,7 +100,7 @@ impl<'a> Tx<'a> {
                 let entry = doc.as_ref().map(|d| d.entry.clone());
                 Ok(v.insert(Draft {
                     seq,
-                    last_write: doc.as_ref().map(|d| d.last_write),
+                    old: doc,
                     absent: entry.is_none(),
                     entry,
                     changed: false,
@@ -127,6 +134,11 @@ impl<'a> Tx<'a> {
             Some(root) => edit::find(root, rest, pager).map_err(|e| StoreError::tree(key, e)),
             None => Ok(None),
         }
+    }
+
+    /// What hooks are told that this is; else it is what its steps amount to.
+    pub fn called(&mut self, api_op: ApiOp) {
+        self.api_op = Some(api_op);
     }
 
     /// Adds a step.
@@ -180,7 +192,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Damage, or a failure of the backend.
     pub fn last_write(&mut self, key: &Key) -> Result<Option<Time>, StoreError> {
-        Ok(self.draft(key)?.last_write)
+        Ok(self.draft(key)?.old.as_ref().map(|doc| doc.last_write))
     }
 
     /// Commits only if `check` holds at that moment; else the transaction runs again. It runs with

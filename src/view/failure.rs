@@ -32,6 +32,10 @@ fn from_store(e: StoreError) -> ViewError {
             what: "the document".into(),
             why: e.to_string().into(),
         },
+        StoreError::NotMultiKey => ViewError::CrossDevice {
+            from: "one key".into(),
+            to: "another".into(),
+        },
         StoreError::Backlog { ref reason } if reason.contains("no space") => ViewError::NoSpace {
             what: "the store".into(),
         },
@@ -49,6 +53,8 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::NothingThere { .. }
         | StoreError::IntoItself { .. }
         | StoreError::NotBinary { .. }
+        | StoreError::NotALog { .. }
+        | StoreError::Precondition { .. }
         | StoreError::Backlog { .. }
         | StoreError::Source(_)
         | StoreError::Update(_)

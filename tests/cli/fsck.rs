@@ -51,6 +51,16 @@ fn a_sound_store_has_no_damage() {
 }
 
 #[test]
+fn who_meets_damage_is_told_of_the_check() {
+    let (b, page) = with_page();
+    spoil(&b, &page);
+    let told = b.kfs(["get", "s", "a"]).fails(6);
+    assert!(told.contains("kfs fsck STORE"), "{told}");
+    let told = b.kfs(["fsck", "s"]).fails(6);
+    assert!(!told.contains("kfs fsck STORE"), "{told}");
+}
+
+#[test]
 fn damage_is_named_by_key_and_path_and_has_an_exit_code() {
     let (b, page) = with_page();
     spoil(&b, &page);

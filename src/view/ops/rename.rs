@@ -13,7 +13,7 @@ use super::super::work::Work;
 use super::super::{Result, View, ViewError, failure, hints, typing};
 use super::remove::is_last;
 use super::{is_file, join};
-use crate::store::Tx;
+use crate::store::{ApiOp, Tx};
 use crate::tree::edit::{self, Found};
 use crate::tree::{Attrs, Entry, Node, Op, Time, Times, links};
 use crate::value::{Key, KeyPath};
@@ -107,6 +107,7 @@ impl View {
     ) -> Result<()> {
         let now = self.time();
         let done = self.transact(|tx| {
+            tx.called(ApiOp::Rename);
             let (from_dir, _) = self.dir_in(tx, from.parent)?;
             let (to_dir, _) = self.dir_in(tx, to.parent)?;
             let (source, target) = (join(&from_dir, &from.key), join(&to_dir, &to.key));
@@ -277,6 +278,7 @@ impl View {
     ) -> Result<()> {
         let now = self.time();
         let done = self.transact(|tx| {
+            tx.called(ApiOp::Swap);
             let (dir_a, _) = self.dir_in(tx, a.parent)?;
             let (dir_b, _) = self.dir_in(tx, b.parent)?;
             let (at_a, at_b) = (join(&dir_a, &a.key), join(&dir_b, &b.key));
