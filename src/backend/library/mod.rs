@@ -24,14 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::identity::{self, Kind};
-use super::{Access, Backend, BackendError, LOCK_FILE, Operation, Result};
+use super::{Access, Backend, BackendError, LOCK_FILE, Operation, Result, identity};
 #[cfg(feature = "lmdb")]
 use {lmdb::Lmdb, stored::Stored};
 
-/// The library's files, and where they are until they are complete.
+/// The library's files.
 const DATA_DIR: &str = "db";
-const NEW_DIR: &str = "new";
 
 /// A library that keeps blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +111,6 @@ impl Library {
     fn not_built<T>(self, _unused: T) -> BackendError {
         BackendError::NotBuilt {
             backend: self.name(),
-        }
-    }
-
-    /// What the identity says.
-    fn kind(self) -> Kind {
-        Kind {
-            name: self.name(),
-            format: 1,
         }
     }
 

@@ -10,13 +10,17 @@ use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::seal::Seal;
-use super::{DATA_DIR, Library, NEW_DIR};
+use super::{DATA_DIR, Library};
+use crate::backend::identity::Kind;
 use crate::backend::replace::sync_dir;
 use crate::backend::{
     Access, Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Lock, MAX_ADDRESS,
     MAX_BATCH, MAX_BLOB, Operation, Precondition, Result, Sharing, Written, check_address,
     check_size, end_of_prefix, identity,
 };
+
+/// Where the library's files are until they are complete.
+const NEW_DIR: &str = "new";
 
 /// A write as the library does it: the address, and what is to stand there.
 pub type Change<'a> = (&'a [u8], Option<Vec<u8>>);
@@ -105,7 +109,7 @@ impl<E: Engine> Stored<E> {
         E::create(&new)?;
         let id = Uuid::new_v4();
         sync_dir(&new)
-            .and_then(|()| identity::create(&root, library.kind(), id))
+            .and_then(|()| identity::create(&root, kind(library), id))
             .and_then(|()| sync_dir(dir))
             .map_err(failed)?;
         Self::start(library, dir, id, Access::ReadWrite, lock)
@@ -123,7 +127,7 @@ impl<E: Engine> Stored<E> {
         if !library.exists(dir)? {
             return Err(missing());
         }
-        let id = identity::read(&library.root(dir), library.kind())?;
+        let id = identity::read(&library.root(dir), kind(library))?;
         Self::start(library, dir, id, access, lock)
     }
 
@@ -227,6 +231,14 @@ impl<E: Engine> Stored<E> {
     ) -> Result<()> {
         let done = self.engine.write(operation, address, changes, deadline);
         writer.note(done)
+    }
+}
+
+/// What the identity says.
+fn kind(library: Library) -> Kind {
+    Kind {
+        name: library.name(),
+        format: 1,
     }
 }
 
