@@ -9,5 +9,8 @@ RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 # A sample of the places where a kill or a failing disk may strike.
 cargo build --locked
 scripts/strace-kill.py --seed 1 target/debug/kfs
+for example in embed hook backend mount; do
+    cargo run --locked --quiet --example $example
+done
 # Mounts are tested a few at a time: each test has daemons, editors and copies of its own.
 exec cargo test --locked "$@" -- --test-threads=4

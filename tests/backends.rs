@@ -17,6 +17,9 @@ mod batches;
 mod concurrency;
 #[path = "backends/damage.rs"]
 mod damage;
+#[allow(dead_code, reason = "its main is for those who run it")]
+#[path = "../examples/backend.rs"]
+mod example;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/files.rs"]
@@ -48,7 +51,7 @@ macro_rules! suite {
         mod suite {
             $(mod $case {
                 suite!(@storages $module $case
-                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file);
+                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example);
             })*
         }
     };

@@ -13,6 +13,7 @@ use konserve_fs::backend::metered::{Calls, Metered};
 use konserve_fs::backend::{Access, Backend, Deadline, Result};
 use tempfile::TempDir;
 
+use crate::example::OneFile;
 use crate::limited::Limited;
 use crate::settled::Settled;
 
@@ -28,6 +29,16 @@ impl Storage {
             backend: Arc::new(backend),
             _dir: None,
         }
+    }
+}
+
+/// The storage of the example for those who make their own.
+pub fn example() -> Storage {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = Arc::new(OneFile::open(&dir.path().join("blobs")).unwrap());
+    Storage {
+        backend,
+        _dir: Some(dir),
     }
 }
 
