@@ -7,7 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags};
+use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
 
 use super::error::MountError;
@@ -73,7 +75,9 @@ pub fn abort(entry: &MountEntry) -> io::Result<()> {
     let number = entry.device.rsplit(':').next().unwrap_or_default();
     let path = format!("/sys/fs/fuse/connections/{number}/abort");
     fs::write(path, "1").or_else(|_| {
-        // With somebody in it it stays.
+        // With somebody in it it stays. This asks the mount nothing.
+        let inside = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let _inside = open(&entry.point, inside, Mode::empty())?;
         let flags = MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW;
         match nix::mount::umount2(&entry.point, flags) {
             Ok(()) | Err(Errno::EBUSY) => Ok(()),

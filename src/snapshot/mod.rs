@@ -16,6 +16,8 @@ mod restore;
 mod retention;
 mod send;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use crate::tree::diff::Difference;

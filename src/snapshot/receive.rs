@@ -89,6 +89,15 @@ pub fn receive(
     }
 }
 
+/// Takes a stream into a store that is open.
+#[cfg(test)]
+pub(super) fn take_in_stream(store: &Store, stream: impl Read) -> Result<Received, SnapshotError> {
+    let mut frames = Frames::new(stream)?;
+    let (_, payload) = frames.next()?;
+    let begin = Begin::decode(&payload).map_err(|e| frames.damaged(e))?;
+    take_in(store, begin, &mut frames, &ReceiveOptions::default())
+}
+
 fn take_in(
     store: &Store,
     begin: Begin,

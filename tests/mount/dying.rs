@@ -19,40 +19,58 @@ use nix::unistd::Pid;
 
 use crate::harness::{KFS, Mount, need_root, run};
 
-/// What the process is told that goes through it: what ends the daemon.
-const END: &str = "KFS_TEST_END";
+/// Set for the process that goes through it.
+const APART: &str = "KFS_TEST_APART";
 /// Nothing here takes this long but something that never comes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_killed_daemon_that_was_telling_the_kernel_ends_with_the_next_unmount() {
-    apart("unmount", |m| {
-        let unmounted = m.sandbox.kfs(["umount".as_ref(), m.dir().as_os_str()]);
-        unmounted.ok();
-        m.mount();
+    apart("was_telling_the_kernel_ends_with_the_next_unmount", || {
+        kill_while_it_tells(|m| {
+            let unmounted = m.sandbox.kfs(["umount".as_ref(), m.dir().as_os_str()]);
+            unmounted.ok();
+            m.mount();
+        });
     });
 }
 
 #[test]
 fn a_killed_daemon_that_was_telling_the_kernel_ends_with_the_next_mount() {
-    apart("mount", |m| m.mount());
+    apart("was_telling_the_kernel_ends_with_the_next_mount", || {
+        kill_while_it_tells(|m| m.mount());
+    });
+}
+
+#[test]
+fn a_killed_daemon_that_is_still_ending_is_unmounted_as_any() {
+    apart("is_still_ending_is_unmounted_as_any", || {
+        let m = Mount::new();
+        let daemon = m.pid();
+        let one = answering(&threads(daemon))[0];
+        let _held = Ended(hold(&[one]));
+        wait("a thread is held", || {
+            state(&threads(daemon), one) == Some('t')
+        });
+        m.kill();
+        m.sandbox.kfs(["umount".as_ref(), m.dir().as_os_str()]).ok();
+    });
 }
 
 /// Goes through it in a process with mounts of its own: whoever mounts something beside it would end
 /// the daemon as well.
-fn apart(end: &str, let_end: fn(&Mount)) {
+fn apart(test: &str, scenario: fn()) {
     need_root();
-    if std::env::var_os(END).is_some() {
-        return kill_while_it_tells(let_end);
+    if std::env::var_os(APART).is_some() {
+        return scenario();
     }
-    let name =
-        format!("dying::a_killed_daemon_that_was_telling_the_kernel_ends_with_the_next_{end}");
+    let name = format!("dying::a_killed_daemon_that_{test}");
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", &name, "--nocapture"])
-        .env(END, end);
+        .env(APART, "1");
     let done = run(&mut command, b"").ok();
     assert!(done.text().contains("1 passed"), "{done}");
 }
@@ -64,9 +82,7 @@ fn kill_while_it_tells(let_end: fn(&Mount)) {
     let all = threads(daemon);
     let tells = |thread: &&Thread| thread.name == "kfs-invalidate";
     let telling = all.iter().find(tells).unwrap().id;
-    let answers = |t: &&Thread| t.name.starts_with("fuser-") && t.name != "fuser-bg";
-    let answering: Vec<i32> = all.iter().filter(answers).map(|t| t.id).collect();
-    assert!(!answering.is_empty(), "{all:?}");
+    let answering = answering(&all);
     // Whatever goes wrong, nobody is left waiting.
     let _connection = Connection(m.dir());
 
@@ -112,6 +128,14 @@ fn kill_while_it_tells(let_end: fn(&Mount)) {
     });
     assert_eq!(m.sh("ls d; cat d/x"), "x\n2");
     m.umount();
+}
+
+/// The threads that wait for what the kernel asks.
+fn answering(all: &[Thread]) -> Vec<i32> {
+    let answers = |t: &&Thread| t.name.starts_with("fuser-") && t.name != "fuser-bg";
+    let found: Vec<i32> = all.iter().filter(answers).map(|t| t.id).collect();
+    assert!(!found.is_empty(), "{all:?}");
+    found
 }
 
 /// Holds threads up before they ask the kernel for something to do.
