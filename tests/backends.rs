@@ -44,6 +44,8 @@ mod settled;
 mod storages;
 #[path = "backends/tables.rs"]
 mod tables;
+#[path = "backends/tiers.rs"]
+mod tiers;
 
 /// Makes a test of each pair of a case and a storage, named `suite::CASE::STORAGE`.
 macro_rules! suite {
@@ -51,7 +53,8 @@ macro_rules! suite {
         mod suite {
             $(mod $case {
                 suite!(@storages $module $case
-                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example);
+                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
+                    written_through, written_around, bad_front, tiered_limited);
             })*
         }
     };

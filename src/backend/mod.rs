@@ -48,6 +48,7 @@ mod log;
 pub mod memory;
 pub mod metered;
 mod replace;
+pub mod tiered;
 mod version;
 
 use std::fmt;
