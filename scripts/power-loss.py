@@ -10,7 +10,10 @@ SHUTDOWN, NOLOGFLUSH = 0x8004587d, 2
 base = tempfile.mkdtemp(prefix='kfs-power.')
 img, disk, mnt = base + '/img', base + '/disk', base + '/mnt'
 os.mkdir(disk); os.mkdir(mnt)
-def run(*a, check=True): return subprocess.run(a, check=check, capture_output=True, text=True)
+def run(*a):
+    done = subprocess.run(a, capture_output=True, text=True)
+    if done.returncode: sys.exit(f'{a}: {done.stderr}')
+    return done
 def umount(p): subprocess.run(['umount', '-l', p], capture_output=True)
 with open(img, 'wb') as f: f.truncate(400 << 20)
 run('mkfs.ext4', '-q', '-F', img)

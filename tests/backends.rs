@@ -17,6 +17,9 @@ mod batches;
 mod concurrency;
 #[path = "backends/damage.rs"]
 mod damage;
+#[allow(dead_code, reason = "its main is for those who run it")]
+#[path = "../examples/backend.rs"]
+mod example;
 #[path = "backends/faults.rs"]
 mod faults;
 #[path = "backends/files.rs"]
@@ -43,6 +46,8 @@ mod settled;
 mod storages;
 #[path = "backends/tables.rs"]
 mod tables;
+#[path = "backends/tiers.rs"]
+mod tiers;
 
 /// Makes a test of each pair of a case and a storage, named `suite::CASE::STORAGE`.
 macro_rules! suite {
@@ -50,7 +55,8 @@ macro_rules! suite {
         mod suite {
             $(mod $case {
                 suite!(@storages $module $case
-                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file,
+                    memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
+                    written_through, written_around, bad_front, tiered_limited,
                     #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb);
             })*
         }

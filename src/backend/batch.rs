@@ -115,7 +115,7 @@ impl Batch {
     }
 
     /// Refuses a batch that is too large, or has an address or a blob that no backend stores.
-    pub(super) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         for op in &self.0 {
             check_address(Operation::Apply, op.address())?;
             if let BatchOp::Put { address, bytes, .. } = op {

@@ -28,6 +28,13 @@
 //!   learns, too, that nobody waits any more.
 //! * **Damage** that a backend itself notices is [`BackendError::Damage`]. It never hands out
 //!   bytes that it knows to be wrong, and never reports a damaged blob as absent.
+//!
+//! # A storage of one's own
+//!
+//! `examples/backend.rs` is a whole one in one file, with the reason for each part; [`memory`] is the
+//! shortest. [`check_address`], [`check_size`], [`Batch::check`] and [`Precondition::require`] refuse
+//! what the contract has refused. `tests/backends` is the suite that every storage and wrapper passes:
+//! one line in `storages.rs` runs it over another one.
 
 mod batch;
 mod deadline;
@@ -42,6 +49,7 @@ mod log;
 pub mod memory;
 pub mod metered;
 mod replace;
+pub mod tiered;
 mod version;
 
 use std::fmt;
@@ -276,7 +284,7 @@ fn clip(mut bytes: Vec<u8>, range: &Range<u64>) -> Vec<u8> {
 }
 
 /// Refuses a blob of more than [`MAX_BLOB`] bytes.
-fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
+pub fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
     let size = bytes.len() as u64;
     if size > MAX_BLOB {
         let address = address.into();
@@ -291,7 +299,7 @@ fn check_size(operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> 
 }
 
 /// Refuses an address that no backend stores.
-fn check_address(operation: Operation, address: &[u8]) -> Result<()> {
+pub fn check_address(operation: Operation, address: &[u8]) -> Result<()> {
     if address.is_empty() || address.len() > MAX_ADDRESS {
         return Err(BackendError::BadAddress {
             operation,

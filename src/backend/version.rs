@@ -53,7 +53,7 @@ impl Precondition {
     }
 
     /// [`Precondition::holds_for`] as an error.
-    pub(super) fn require(
+    pub fn require(
         &self,
         operation: Operation,
         address: &[u8],

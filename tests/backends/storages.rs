@@ -12,9 +12,11 @@ use konserve_fs::backend::file::Files;
 use konserve_fs::backend::library::Library;
 use konserve_fs::backend::memory::Memory;
 use konserve_fs::backend::metered::{Calls, Metered};
+use konserve_fs::backend::tiered::{Front, Tiered, Writes};
 use konserve_fs::backend::{Access, Backend, Deadline, Result};
 use tempfile::TempDir;
 
+use crate::example::OneFile;
 use crate::limited::Limited;
 use crate::settled::Settled;
 
@@ -30,6 +32,16 @@ impl Storage {
             backend: Arc::new(backend),
             _dir: None,
         }
+    }
+}
+
+/// The storage of the example for those who make their own.
+pub fn example() -> Storage {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = Arc::new(OneFile::open(&dir.path().join("blobs")).unwrap());
+    Storage {
+        backend,
+        _dir: Some(dir),
     }
 }
 
@@ -69,6 +81,50 @@ pub fn metered_memory() -> Storage {
 /// A storage without batches and without conditional deletes.
 pub fn limited() -> Storage {
     Storage::in_memory(Limited::new(Memory::new()))
+}
+
+/// A storage with another in front of it.
+fn with_front(front: Arc<dyn Backend>, back: Storage, writes: Writes) -> Storage {
+    let tiered = Tiered::open(front, back.backend, writes, Front::Unknown, soon()).unwrap();
+    Storage {
+        backend: Arc::new(tiered),
+        _dir: back._dir,
+    }
+}
+
+pub fn written_through() -> Storage {
+    with_front(Arc::new(Memory::new()), embedded(), Writes::Through)
+}
+
+pub fn written_around() -> Storage {
+    with_front(Arc::new(Memory::new()), file(), Writes::Around)
+}
+
+/// A front of which every third call fails, in one way or another.
+pub fn bad_front() -> Storage {
+    let faults = Faults {
+        seed: 7,
+        error: 100,
+        lost_reply: 100,
+        flip: 100,
+        truncate: 50,
+        ..Faults::default()
+    };
+    let front = Faulty::new(Arc::new(Memory::new()), faults);
+    let back = Storage::in_memory(Memory::new());
+    // What it has is known to be nothing.
+    let tiered = Tiered::open(
+        Arc::new(front),
+        back.backend,
+        Writes::Through,
+        Front::Coherent,
+        soon(),
+    );
+    Storage::in_memory(tiered.unwrap())
+}
+
+pub fn tiered_limited() -> Storage {
+    with_front(Arc::new(Memory::new()), limited(), Writes::Through)
 }
 
 pub fn faulty_memory() -> Storage {

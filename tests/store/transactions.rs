@@ -61,7 +61,9 @@ fn a_transaction_is_seen_by_nobody_until_it_is_committed() {
         assert_eq!(now[&key("d")], large);
         gc::reclaim(&s).unwrap();
     }
-    // It has ended.
+    // It has ended, and holds nothing any more.
+    let refused = t.store().get(&key("c")).unwrap_err();
+    assert!(matches!(refused, StoreError::Sealed), "{refused}");
     for name in ["d", "e"] {
         let refused = t.store().assoc(&key(name), &Value::Nil).unwrap_err();
         assert!(matches!(refused, StoreError::Sealed), "{refused}");
