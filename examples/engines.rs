@@ -20,7 +20,7 @@ use konserve_fs::backend::{
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const NAMES: [&str; 2] = ["embedded", "lmdb"];
+const NAMES: [&str; 3] = ["embedded", "lmdb", "rocksdb"];
 const WAIT: Duration = Duration::from_secs(10);
 
 fn main() -> Outcome<()> {

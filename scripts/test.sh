@@ -9,9 +9,11 @@ RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 # A sample of the places where a kill or a failing disk may strike.
 cargo build --locked
 scripts/strace-kill.py --seed 1 target/debug/kfs
-# The storages that are not in a build by default.
-cargo clippy --all-targets --locked --features lmdb -- -D warnings
-cargo test --locked --features lmdb --test backends --test mount -- lmdb libraries reopen lock::
+# The storages that are not in a build by default; RocksDB is the system's library.
+: "${ROCKSDB_LIB_DIR:=/usr/lib/$(uname -m)-linux-gnu}"
+export ROCKSDB_LIB_DIR
+cargo clippy --all-targets --locked --features lmdb,rocksdb -- -D warnings
+cargo test --locked --features lmdb,rocksdb --test backends --test mount -- lmdb rocksdb libraries reopen lock::
 for example in embed hook backend mount; do
     cargo run --locked --quiet --example $example
 done

@@ -28,6 +28,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("fuser", &["fuse"]),
     ("lsm_tree", &["backend"]),
     ("heed", &["backend"]),
+    ("rocksdb", &["backend"]),
     ("clap", &["cli"]),
 ];
 

@@ -48,7 +48,7 @@ pub(super) fn end_all() -> bool {
 fn holder(location: &Location) -> Option<i32> {
     let client: Client = match location {
         Location::Memory(id) => connect(id).ok()?,
-        Location::Embedded(_) | Location::File(_) | Location::Lmdb(_) => {
+        Location::Embedded(_) | Location::File(_) | Location::Lmdb(_) | Location::RocksDb(_) => {
             connect_at(&beacon::socket(location)?).ok()?
         }
     };

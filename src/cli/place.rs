@@ -210,6 +210,7 @@ pub(super) fn location(text: &OsStr) -> Result<Location, CliError> {
         Location::Embedded(path) => Location::Embedded(absolute(&path)),
         Location::File(path) => Location::File(absolute(&path)),
         Location::Lmdb(path) => Location::Lmdb(absolute(&path)),
+        Location::RocksDb(path) => Location::RocksDb(absolute(&path)),
         memory @ Location::Memory(_) => memory,
     })
 }

@@ -130,7 +130,10 @@ impl Store {
                 let (backend, guard) = registry::create(*id)?;
                 (backend, Some(guard), *id)
             }
-            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => (
+            Location::Embedded(dir)
+            | Location::File(dir)
+            | Location::Lmdb(dir)
+            | Location::RocksDb(dir) => (
                 storage::create(location, dir)?,
                 None,
                 options.id.unwrap_or_else(Uuid::new_v4),
@@ -168,7 +171,10 @@ impl Store {
                 let (backend, guard) = registry::connect(*id)?;
                 (backend, Some(guard))
             }
-            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => {
+            Location::Embedded(dir)
+            | Location::File(dir)
+            | Location::Lmdb(dir)
+            | Location::RocksDb(dir) => {
                 let access = if options.read_only {
                     Access::Read
                 } else {
@@ -199,9 +205,10 @@ impl Store {
     pub fn exists(location: &Location) -> bool {
         match location {
             Location::Memory(id) => registry::exists(*id),
-            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => {
-                storage::exists(location, dir).unwrap_or(false)
-            }
+            Location::Embedded(dir)
+            | Location::File(dir)
+            | Location::Lmdb(dir)
+            | Location::RocksDb(dir) => storage::exists(location, dir).unwrap_or(false),
         }
     }
 
@@ -227,7 +234,10 @@ impl Store {
                 }
                 Ok(())
             }
-            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => {
+            Location::Embedded(dir)
+            | Location::File(dir)
+            | Location::Lmdb(dir)
+            | Location::RocksDb(dir) => {
                 drop(store);
                 storage::remove(location, dir, JOURNAL)
             }

@@ -16,6 +16,7 @@ pub fn exists(location: &Location, dir: &Path) -> BackendResult<bool> {
         Location::Embedded(_) => Embedded::exists(dir),
         Location::File(_) => Files::exists(dir),
         Location::Lmdb(_) => Library::Lmdb.exists(dir),
+        Location::RocksDb(_) => Library::RocksDb.exists(dir),
         Location::Memory(_) => Ok(false),
     }
 }
@@ -37,6 +38,7 @@ pub fn create(location: &Location, dir: &Path) -> Result<Arc<dyn Backend>, Store
     let created: BackendResult<Arc<dyn Backend>> = match location {
         Location::File(_) => Files::create(dir, wait).map(|files| Arc::new(files) as _),
         Location::Lmdb(_) => Library::Lmdb.create(dir, wait),
+        Location::RocksDb(_) => Library::RocksDb.create(dir, wait),
         Location::Embedded(_) | Location::Memory(_) => {
             Embedded::create(dir, wait).map(|embedded| Arc::new(embedded) as _)
         }
@@ -67,6 +69,7 @@ pub fn open_backend(
     Ok(match location {
         Location::File(_) => Arc::new(Files::open(dir, access, wait)?),
         Location::Lmdb(_) => Library::Lmdb.open(dir, access, wait)?,
+        Location::RocksDb(_) => Library::RocksDb.open(dir, access, wait)?,
         Location::Embedded(_) | Location::Memory(_) => Arc::new(Embedded::open(dir, access, wait)?),
     })
 }
@@ -76,6 +79,7 @@ pub fn files(location: &Location, dir: &Path) -> [PathBuf; 2] {
     match location {
         Location::File(_) => Files::files(dir),
         Location::Lmdb(_) => Library::Lmdb.files(dir),
+        Location::RocksDb(_) => Library::RocksDb.files(dir),
         Location::Embedded(_) | Location::Memory(_) => Embedded::files(dir),
     }
 }

@@ -28,7 +28,7 @@ fn a_build_without_the_library_says_which_feature_it_needs() {
     }
 }
 
-#[cfg(feature = "lmdb")]
+#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
 mod built {
     use std::collections::BTreeMap;
     use std::fs;
@@ -44,6 +44,8 @@ mod built {
     const LIBRARIES: &[Local] = &[
         #[cfg(feature = "lmdb")]
         Local::Lmdb,
+        #[cfg(feature = "rocksdb")]
+        Local::RocksDb,
     ];
 
     fn root(local: Local, dir: &TempDir) -> PathBuf {
@@ -210,6 +212,37 @@ mod built {
                 }
             });
             assert_eq!(backend.list(b"", None, 1000, soon()).unwrap().len(), 150);
+        }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    #[test]
+    fn a_log_of_rocksdb_that_lost_what_was_synced_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = Local::RocksDb.create(&dir);
+        put(&*backend, b"a", &[1; 100]);
+        put(&*backend, b"b", &[2; 100]);
+        backend.sync(soon()).unwrap();
+        drop(backend);
+        let data = root(Local::RocksDb, &dir).join("db");
+        let (log, bytes) = files(&data)
+            .into_iter()
+            .find(|(name, bytes)| {
+                name.extension().is_some_and(|is| is == "log") && !bytes.is_empty()
+            })
+            .unwrap();
+        let begin = bytes.windows(100).position(|run| *run == [2; 100]).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[begin + 50] ^= 1;
+        for damaged in [&flipped[..], &bytes[..begin]] {
+            fs::write(&log, damaged).unwrap();
+            for access in [Access::Read, Access::ReadWrite] {
+                let opened = Local::RocksDb.try_open(dir.path(), access, Duration::ZERO);
+                assert!(
+                    matches!(opened, Err(BackendError::Damage { .. })),
+                    "{opened:?}"
+                );
+            }
         }
     }
 

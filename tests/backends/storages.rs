@@ -8,7 +8,7 @@ use std::path::Path;
 use konserve_fs::backend::embedded::Embedded;
 use konserve_fs::backend::faulty::{Faults, Faulty};
 use konserve_fs::backend::file::Files;
-#[cfg(feature = "lmdb")]
+#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
 use konserve_fs::backend::library::Library;
 use konserve_fs::backend::memory::Memory;
 use konserve_fs::backend::metered::{Calls, Metered};
@@ -60,6 +60,11 @@ pub fn file() -> Storage {
 #[cfg(feature = "lmdb")]
 pub fn lmdb() -> Storage {
     Local::Lmdb.storage()
+}
+
+#[cfg(feature = "rocksdb")]
+pub fn rocksdb() -> Storage {
+    Local::RocksDb.storage()
 }
 
 /// A file storage that has everything in files, and nothing in its log, when a write returns.
@@ -151,16 +156,20 @@ pub enum Local {
     File,
     #[cfg(feature = "lmdb")]
     Lmdb,
+    #[cfg(feature = "rocksdb")]
+    RocksDb,
 }
 
 impl Local {
-    const COUNT: usize = 2 + cfg!(feature = "lmdb") as usize;
+    const COUNT: usize = 2 + cfg!(feature = "lmdb") as usize + cfg!(feature = "rocksdb") as usize;
 
     pub const ALL: [Self; Self::COUNT] = [
         Self::Embedded,
         Self::File,
         #[cfg(feature = "lmdb")]
         Self::Lmdb,
+        #[cfg(feature = "rocksdb")]
+        Self::RocksDb,
     ];
 
     pub fn of_name(name: &str) -> Self {
@@ -185,6 +194,8 @@ impl Local {
             Self::File => Arc::new(Files::create(dir, wait)?),
             #[cfg(feature = "lmdb")]
             Self::Lmdb => Library::Lmdb.create(dir, wait)?,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb => Library::RocksDb.create(dir, wait)?,
         })
     }
 
@@ -199,6 +210,8 @@ impl Local {
             Self::File => Arc::new(Files::open(dir, access, wait)?),
             #[cfg(feature = "lmdb")]
             Self::Lmdb => Library::Lmdb.open(dir, access, wait)?,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb => Library::RocksDb.open(dir, access, wait)?,
         })
     }
 
@@ -208,6 +221,8 @@ impl Local {
             Self::File => Files::exists(dir.path()),
             #[cfg(feature = "lmdb")]
             Self::Lmdb => Library::Lmdb.exists(dir.path()),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb => Library::RocksDb.exists(dir.path()),
         }
         .unwrap()
     }

@@ -1,9 +1,9 @@
-//! Storages that a database library keeps: [`Library::Lmdb`]. Each is behind a feature of this
-//! crate, `lmdb`, and none is in a build by default.
+//! Storages that a database library keeps: [`Library::Lmdb`] and [`Library::RocksDb`]. Each is
+//! behind a feature of this crate, `lmdb` and `rocksdb`, and neither is in a build by default.
 //!
 //! ```text
 //! DIR/kfs.lock           held (flock) by the process that has the store open
-//! DIR/LIBRARY/identity   what this is; LIBRARY is `lmdb`
+//! DIR/LIBRARY/identity   what this is; LIBRARY is `lmdb` or `rocksdb`
 //! DIR/LIBRARY/db/        the library's own files
 //! DIR/LIBRARY/new/       the same, while the storage is being made
 //! ```
@@ -15,10 +15,14 @@
 
 #[cfg(feature = "lmdb")]
 mod lmdb;
-#[cfg(feature = "lmdb")]
+#[cfg(feature = "rocksdb")]
+mod rocks;
+#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
 mod seal;
-#[cfg(feature = "lmdb")]
+#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
 mod stored;
+#[cfg(feature = "rocksdb")]
+mod synced;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +30,11 @@ use std::time::Duration;
 
 use super::{Access, Backend, BackendError, LOCK_FILE, Operation, Result, identity};
 #[cfg(feature = "lmdb")]
-use {lmdb::Lmdb, stored::Stored};
+use lmdb::Lmdb;
+#[cfg(feature = "rocksdb")]
+use rocks::RocksDb;
+#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
+use stored::Stored;
 
 /// The library's files.
 const DATA_DIR: &str = "db";
@@ -36,17 +44,20 @@ const DATA_DIR: &str = "db";
 pub enum Library {
     /// A B-tree in one file that is mapped into memory.
     Lmdb,
+    /// A log-structured merge tree.
+    RocksDb,
 }
 
 impl Library {
     /// All of them, built in or not.
-    pub const ALL: [Self; 1] = [Self::Lmdb];
+    pub const ALL: [Self; 2] = [Self::Lmdb, Self::RocksDb];
 
     /// Whether this build has it.
     #[must_use]
     pub const fn is_built(self) -> bool {
         match self {
             Self::Lmdb => cfg!(feature = "lmdb"),
+            Self::RocksDb => cfg!(feature = "rocksdb"),
         }
     }
 
@@ -55,6 +66,7 @@ impl Library {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lmdb => "lmdb",
+            Self::RocksDb => "rocksdb",
         }
     }
 
@@ -90,6 +102,10 @@ impl Library {
             Self::Lmdb => Ok(Arc::new(Stored::<Lmdb>::create(self, dir, wait)?)),
             #[cfg(not(feature = "lmdb"))]
             Self::Lmdb => Err(self.not_built((dir, wait))),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb => Ok(Arc::new(Stored::<RocksDb>::create(self, dir, wait)?)),
+            #[cfg(not(feature = "rocksdb"))]
+            Self::RocksDb => Err(self.not_built((dir, wait))),
         }
     }
 
@@ -104,10 +120,14 @@ impl Library {
             Self::Lmdb => Ok(Arc::new(Stored::<Lmdb>::open(self, dir, access, wait)?)),
             #[cfg(not(feature = "lmdb"))]
             Self::Lmdb => Err(self.not_built((dir, access, wait))),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb => Ok(Arc::new(Stored::<RocksDb>::open(self, dir, access, wait)?)),
+            #[cfg(not(feature = "rocksdb"))]
+            Self::RocksDb => Err(self.not_built((dir, access, wait))),
         }
     }
 
-    #[cfg(not(feature = "lmdb"))]
+    #[cfg(not(all(feature = "lmdb", feature = "rocksdb")))]
     fn not_built<T>(self, _unused: T) -> BackendError {
         BackendError::NotBuilt {
             backend: self.name(),

@@ -140,7 +140,7 @@ fn all(
             cuts.extend(lost.into_iter().map(Finding::of_file));
         }
         // What the library has of its own cannot be made anew.
-        Location::Lmdb(_) | Location::Memory(_) => {}
+        Location::Lmdb(_) | Location::RocksDb(_) | Location::Memory(_) => {}
     }
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
