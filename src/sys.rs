@@ -92,6 +92,32 @@ pub(crate) fn own_descriptors() -> io::Result<()> {
     Ok(())
 }
 
+/// Opens an LMDB environment. The caller sees to it that nobody else has it open, but to read while
+/// nobody writes.
+#[cfg(feature = "lmdb")]
+pub(crate) fn open_lmdb(
+    options: &mut heed::EnvOpenOptions<heed::WithoutTls>,
+    flags: heed::EnvFlags,
+    dir: &std::path::Path,
+) -> heed::Result<heed::Env<heed::WithoutTls>> {
+    // SAFETY: of these flags only `NO_LOCK` is dangerous, and it comes with `READ_ONLY` while a lock
+    // of this crate keeps writers out. The file is mapped: that no other program changes it is what
+    // the lock says and cannot enforce, as with every mapped file.
+    unsafe { options.flags(flags).open(dir) }
+}
+
+/// Changes the size of an LMDB map. `_alone` is of the lock that every transaction of the
+/// environment shares.
+#[cfg(feature = "lmdb")]
+pub(crate) fn resize_lmdb(
+    env: &heed::Env<heed::WithoutTls>,
+    size: usize,
+    _alone: &parking_lot::RwLockWriteGuard<'_, ()>,
+) -> heed::Result<()> {
+    // SAFETY: no transaction of this process is active, and no other process has it open.
+    unsafe { env.resize(size) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

@@ -26,6 +26,8 @@ mod faults;
 mod files;
 #[path = "backends/kill.rs"]
 mod kill;
+#[path = "backends/libraries.rs"]
+mod libraries;
 #[path = "backends/limited.rs"]
 mod limited;
 #[path = "backends/listing.rs"]
@@ -54,12 +56,14 @@ macro_rules! suite {
             $(mod $case {
                 suite!(@storages $module $case
                     memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
-                    written_through, written_around, bad_front, tiered_limited);
+                    written_through, written_around, bad_front, tiered_limited,
+                    #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb);
             })*
         }
     };
-    (@storages $module:ident $case:ident $($storage:ident),*) => {
+    (@storages $module:ident $case:ident $($(#[$built:meta])? $storage:ident),*) => {
         $(#[test]
+        $(#[$built])?
         fn $storage() {
             crate::$module::$case(&*crate::storages::$storage().backend);
         })*

@@ -27,6 +27,7 @@ const STRANGERS: &[(&str, &str)] = &[("codec", "backend")];
 const RESERVED: &[(&str, &[&str])] = &[
     ("fuser", &["fuse"]),
     ("lsm_tree", &["backend"]),
+    ("heed", &["backend"]),
     ("clap", &["cli"]),
 ];
 

@@ -179,6 +179,14 @@ pub enum BackendError {
         /// The kind of storage.
         backend: &'static str,
     },
+    /// This build of the program has no storage of this kind.
+    #[error(
+        "this kfs is built without {backend} storage; build one with `cargo build --release --features {backend}`"
+    )]
+    NotBuilt {
+        /// The kind of storage, which is the name of the feature, too.
+        backend: &'static str,
+    },
     /// The storage was written in a format that is not known here.
     #[error("{path}: format {found}, and only {known} is known here", path = path.display())]
     Format {

@@ -43,6 +43,7 @@ mod error;
 pub mod faulty;
 pub mod file;
 mod identity;
+pub mod library;
 mod lock;
 mod log;
 pub mod memory;

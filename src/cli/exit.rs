@@ -223,7 +223,9 @@ fn backend(error: &BackendError) -> Exit {
         BackendError::Damage { .. } => Exit::Damaged,
         BackendError::NoSpace { .. } => Exit::NoSpace,
         BackendError::ReadOnly { .. } => Exit::Denied,
-        BackendError::Unsupported { .. } | BackendError::Format { .. } => Exit::Unsupported,
+        BackendError::Unsupported { .. }
+        | BackendError::NotBuilt { .. }
+        | BackendError::Format { .. } => Exit::Unsupported,
         BackendError::Io { source, .. } => system(source),
         BackendError::Conflict { .. }
         | BackendError::Deadline { .. }

@@ -201,15 +201,15 @@ pub(super) fn location(text: &OsStr) -> Result<Location, CliError> {
     Ok(match parsed {
         Location::Embedded(path) if text == path => {
             let path = absolute(&path);
-            let files = Location::File(path.clone());
-            if Store::exists(&files) {
-                files
-            } else {
-                Location::Embedded(path)
-            }
+            Location::DIRECTORIES
+                .iter()
+                .map(|(_, of_directory)| of_directory(path.clone()))
+                .find(Store::exists)
+                .unwrap_or(Location::Embedded(path))
         }
         Location::Embedded(path) => Location::Embedded(absolute(&path)),
         Location::File(path) => Location::File(absolute(&path)),
+        Location::Lmdb(path) => Location::Lmdb(absolute(&path)),
         memory @ Location::Memory(_) => memory,
     })
 }

@@ -36,10 +36,12 @@ impl Remote {
     pub(super) fn of_location(location: &Location) -> Result<Option<Self>, CliError> {
         let connected = match location {
             Location::Memory(id) => connect(id),
-            Location::Embedded(_) | Location::File(_) => match beacon::socket(location) {
-                Some(socket) => connect_at(&socket),
-                None => return Ok(None),
-            },
+            Location::Embedded(_) | Location::File(_) | Location::Lmdb(_) => {
+                match beacon::socket(location) {
+                    Some(socket) => connect_at(&socket),
+                    None => return Ok(None),
+                }
+            }
         };
         match connected {
             Ok(client) => {

@@ -130,7 +130,7 @@ impl Store {
                 let (backend, guard) = registry::create(*id)?;
                 (backend, Some(guard), *id)
             }
-            Location::Embedded(dir) | Location::File(dir) => (
+            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => (
                 storage::create(location, dir)?,
                 None,
                 options.id.unwrap_or_else(Uuid::new_v4),
@@ -168,7 +168,7 @@ impl Store {
                 let (backend, guard) = registry::connect(*id)?;
                 (backend, Some(guard))
             }
-            Location::Embedded(dir) | Location::File(dir) => {
+            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => {
                 let access = if options.read_only {
                     Access::Read
                 } else {
@@ -199,7 +199,7 @@ impl Store {
     pub fn exists(location: &Location) -> bool {
         match location {
             Location::Memory(id) => registry::exists(*id),
-            Location::Embedded(dir) | Location::File(dir) => {
+            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => {
                 storage::exists(location, dir).unwrap_or(false)
             }
         }
@@ -227,7 +227,7 @@ impl Store {
                 }
                 Ok(())
             }
-            Location::Embedded(dir) | Location::File(dir) => {
+            Location::Embedded(dir) | Location::File(dir) | Location::Lmdb(dir) => {
                 drop(store);
                 storage::remove(location, dir, JOURNAL)
             }

@@ -17,19 +17,25 @@ pub enum Location {
     Embedded(PathBuf),
     /// `file:PATH`: a directory with a file per blob.
     File(PathBuf),
+    /// `lmdb:PATH`: a directory with an LMDB database, in a build with the feature `lmdb`.
+    Lmdb(PathBuf),
     /// `mem:UUID`: in this process's memory, gone with it.
     Memory(Uuid),
 }
 
 impl Location {
     /// The schemes of stores in a directory.
-    pub const DIRECTORIES: [(&str, AtPath); 2] = [("kfs:", Self::Embedded), ("file:", Self::File)];
+    pub const DIRECTORIES: [(&str, AtPath); 3] = [
+        ("kfs:", Self::Embedded),
+        ("file:", Self::File),
+        ("lmdb:", Self::Lmdb),
+    ];
 
     /// The store's directory, if it is in one.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match self {
-            Self::Embedded(path) | Self::File(path) => Some(path),
+            Self::Embedded(path) | Self::File(path) | Self::Lmdb(path) => Some(path),
             Self::Memory(_) => None,
         }
     }
@@ -71,7 +77,7 @@ impl Location {
             && scheme.bytes().all(|b| b.is_ascii_alphanumeric())
         {
             return Err(bad(
-                "the known schemes are `kfs:PATH` (the default), `file:PATH` and `mem:UUID`; write ./PATH for a path with a colon",
+                "the known schemes are `kfs:PATH` (the default), `file:PATH`, `lmdb:PATH` and `mem:UUID`; write ./PATH for a path with a colon",
             ));
         }
         Ok(Self::Embedded(PathBuf::from(text)))
@@ -83,6 +89,7 @@ impl fmt::Display for Location {
         match self {
             Self::Embedded(path) => write!(f, "{}", path.display()),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Lmdb(path) => write!(f, "lmdb:{}", path.display()),
             Self::Memory(id) => write!(f, "mem:{id}"),
         }
     }

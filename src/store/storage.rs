@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Location, StoreError, unfinished};
 use crate::backend::embedded::Embedded;
 use crate::backend::file::Files;
+use crate::backend::library::Library;
 use crate::backend::{Access, Backend, BackendError, Result as BackendResult};
 
 /// Whether there is one.
@@ -14,6 +15,7 @@ pub fn exists(location: &Location, dir: &Path) -> BackendResult<bool> {
     match location {
         Location::Embedded(_) => Embedded::exists(dir),
         Location::File(_) => Files::exists(dir),
+        Location::Lmdb(_) => Library::Lmdb.exists(dir),
         Location::Memory(_) => Ok(false),
     }
 }
@@ -34,6 +36,7 @@ pub fn create(location: &Location, dir: &Path) -> Result<Arc<dyn Backend>, Store
     let wait = Duration::ZERO;
     let created: BackendResult<Arc<dyn Backend>> = match location {
         Location::File(_) => Files::create(dir, wait).map(|files| Arc::new(files) as _),
+        Location::Lmdb(_) => Library::Lmdb.create(dir, wait),
         Location::Embedded(_) | Location::Memory(_) => {
             Embedded::create(dir, wait).map(|embedded| Arc::new(embedded) as _)
         }
@@ -63,6 +66,7 @@ pub fn open_backend(
 ) -> BackendResult<Arc<dyn Backend>> {
     Ok(match location {
         Location::File(_) => Arc::new(Files::open(dir, access, wait)?),
+        Location::Lmdb(_) => Library::Lmdb.open(dir, access, wait)?,
         Location::Embedded(_) | Location::Memory(_) => Arc::new(Embedded::open(dir, access, wait)?),
     })
 }
@@ -71,6 +75,7 @@ pub fn open_backend(
 pub fn files(location: &Location, dir: &Path) -> [PathBuf; 2] {
     match location {
         Location::File(_) => Files::files(dir),
+        Location::Lmdb(_) => Library::Lmdb.files(dir),
         Location::Embedded(_) | Location::Memory(_) => Embedded::files(dir),
     }
 }

@@ -8,6 +8,8 @@ use std::path::Path;
 use konserve_fs::backend::embedded::Embedded;
 use konserve_fs::backend::faulty::{Faults, Faulty};
 use konserve_fs::backend::file::Files;
+#[cfg(feature = "lmdb")]
+use konserve_fs::backend::library::Library;
 use konserve_fs::backend::memory::Memory;
 use konserve_fs::backend::metered::{Calls, Metered};
 use konserve_fs::backend::tiered::{Front, Tiered, Writes};
@@ -53,6 +55,11 @@ pub fn embedded() -> Storage {
 
 pub fn file() -> Storage {
     Local::File.storage()
+}
+
+#[cfg(feature = "lmdb")]
+pub fn lmdb() -> Storage {
+    Local::Lmdb.storage()
 }
 
 /// A file storage that has everything in files, and nothing in its log, when a write returns.
@@ -128,6 +135,11 @@ pub fn faulty_embedded() -> Storage {
     Local::Embedded.faulty()
 }
 
+#[cfg(feature = "lmdb")]
+pub fn faulty_lmdb() -> Storage {
+    Local::Lmdb.faulty()
+}
+
 pub fn faulty_file() -> Storage {
     Local::File.faulty()
 }
@@ -137,10 +149,19 @@ pub fn faulty_file() -> Storage {
 pub enum Local {
     Embedded,
     File,
+    #[cfg(feature = "lmdb")]
+    Lmdb,
 }
 
 impl Local {
-    pub const ALL: [Self; 2] = [Self::Embedded, Self::File];
+    const COUNT: usize = 2 + cfg!(feature = "lmdb") as usize;
+
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Embedded,
+        Self::File,
+        #[cfg(feature = "lmdb")]
+        Self::Lmdb,
+    ];
 
     pub fn of_name(name: &str) -> Self {
         Self::ALL
@@ -162,6 +183,8 @@ impl Local {
         Ok(match self {
             Self::Embedded => Arc::new(Embedded::create(dir, wait)?),
             Self::File => Arc::new(Files::create(dir, wait)?),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => Library::Lmdb.create(dir, wait)?,
         })
     }
 
@@ -174,6 +197,8 @@ impl Local {
         Ok(match self {
             Self::Embedded => Arc::new(Embedded::open(dir, access, wait)?),
             Self::File => Arc::new(Files::open(dir, access, wait)?),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => Library::Lmdb.open(dir, access, wait)?,
         })
     }
 
@@ -181,6 +206,8 @@ impl Local {
         match self {
             Self::Embedded => Embedded::exists(dir.path()),
             Self::File => Files::exists(dir.path()),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => Library::Lmdb.exists(dir.path()),
         }
         .unwrap()
     }

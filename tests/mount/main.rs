@@ -31,6 +31,7 @@ mod engine;
 mod errno;
 mod files;
 mod harness;
+mod libraries;
 mod links;
 mod load;
 mod looking;

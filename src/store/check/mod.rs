@@ -132,7 +132,7 @@ fn open(
                     embedded::verify_closed(dir, &mut |bytes| check.read(bytes))?
                 }
                 // What it says of itself when it is opened is all there is to say.
-                Location::File(_) | Location::Memory(_) => Vec::new(),
+                Location::File(_) | Location::Lmdb(_) | Location::Memory(_) => Vec::new(),
             };
             let known = flaws.iter().any(|flaw| !flaw.harmless);
             for flaw in flaws {
