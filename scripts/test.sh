@@ -9,13 +9,13 @@ RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 # A sample of the places where a kill or a failing disk may strike.
 cargo build --locked
 scripts/strace-kill.py --seed 1 target/debug/kfs
+for example in embed hook backend mount; do
+    cargo run --locked --quiet --example $example
+done
 # The storages that are not in a build by default; RocksDB is the system's library.
 : "${ROCKSDB_LIB_DIR:=/usr/lib/$(uname -m)-linux-gnu}"
 export ROCKSDB_LIB_DIR
 cargo clippy --all-targets --locked --features lmdb,rocksdb -- -D warnings
 cargo test --locked --features lmdb,rocksdb --test backends --test mount -- lmdb rocksdb libraries reopen lock::
-for example in embed hook backend mount; do
-    cargo run --locked --quiet --example $example
-done
 # Mounts are tested a few at a time: each test has daemons, editors and copies of its own.
 exec cargo test --locked "$@" -- --test-threads=4

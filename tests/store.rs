@@ -11,6 +11,7 @@ mod store {
     mod api;
     mod asynchronous;
     mod damage;
+    mod front;
     mod fsck;
     mod history;
     mod hooks;

@@ -126,6 +126,7 @@ impl Daemon {
             read_only: self.options.read_only,
             wait: denied.as_ref().map_or(HANDOVER, |_| Duration::ZERO),
             cache: self.options.cache,
+            front: self.options.front(),
             ..ConnectOptions::default()
         };
         match Store::connect(&self.location, &options) {

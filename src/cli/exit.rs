@@ -130,6 +130,7 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::NoSnapshot { .. } => Exit::NotFound,
         StoreError::BadLocation { .. } | StoreError::EmptyPath => Exit::Usage,
         StoreError::Exists { .. }
+        | StoreError::Front { .. }
         | StoreError::SnapshotExists { .. }
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }

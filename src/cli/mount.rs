@@ -33,6 +33,9 @@ Options of -o, separated by commas; of two that contradict each other the later 
   threads=N             threads that listen to the kernel (4)
   timeout=SECONDS       an operation that takes longer fails with an I/O error (20)
   cache=BYTES           memory for decoded pages and documents, with K, M or G (32M)
+  front=DIR             keep copies of what the store has in this directory, on a faster disk, and read
+                        from there; only what is in the store counts, so it may fail or be removed
+  around                with front=: writes go to the store alone, and to the front when they are read
   sweep=AGE             evict keys that were not written for so long (30d, 36h), as kfs sweep does
   snapshot=AGE          take a snapshot so often (1h, 15m), if something has changed, and name it as
                         auto-2026-01-31T04:00:00Z

@@ -66,6 +66,14 @@ pub enum StoreError {
         /// The holder.
         pid: String,
     },
+    /// The front of a store cannot be used.
+    #[error("{dir}: cannot be the front of a store: {reason}")]
+    Front {
+        /// Its directory.
+        dir: String,
+        /// Why not.
+        reason: String,
+    },
     /// The handle was opened for reading only.
     #[error("the store is open for reading only")]
     ReadOnly,

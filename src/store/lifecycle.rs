@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::commit::{misses_page, read_payload};
 use super::docs::{Docs, Slot};
+use super::front::{Front, FrontOptions};
 use super::header::{FORMAT, HEADER, Header};
 use super::meters::Meters;
 use super::pages::PageWrites;
@@ -73,6 +74,8 @@ pub struct ConnectOptions {
     pub wait: Duration,
     /// Bytes of decoded pages and documents to keep in memory; 32 MiB if not given.
     pub cache: Option<u64>,
+    /// A front before the storage; none where nothing is written.
+    pub front: Option<FrontOptions>,
 }
 
 impl Default for ConnectOptions {
@@ -82,6 +85,7 @@ impl Default for ConnectOptions {
             read_only: false,
             wait: Duration::ZERO,
             cache: None,
+            front: None,
         }
     }
 }
@@ -264,6 +268,9 @@ impl Store {
             self.settle().and_then(|()| self.sync())
         };
         self.inner.released.store(true, Ordering::Release);
+        if let Some(front) = self.inner.front.as_ref().filter(|_| done.is_ok()) {
+            front.close();
+        }
         self.inner.guard.lock().take();
         done
     }
@@ -347,6 +354,10 @@ impl Store {
         let read_only = options.read_only;
         let cache = options.cache.unwrap_or(CACHE);
         let codec = Codec::new(header.id, header.compressor);
+        let front = options.front.as_ref().filter(|_| !read_only);
+        let front = front.map(|front| Front::open(front, Arc::clone(&backend), header.id));
+        let front = front.transpose()?;
+        let backend = front.as_ref().map_or(backend, Front::backend);
         let calls = Arc::new(Calls::default());
         let backend = Arc::new(Metered::new(backend, Arc::clone(&calls)));
         let pager = Arc::new(Pager::new(backend, codec, header.pages, cache - cache / 4));
@@ -408,6 +419,7 @@ impl Store {
             round_turn: Mutex::new(()),
             observers: RwLock::new(Vec::new()),
             hooks: super::hooks::Hooks::default(),
+            front,
             meters: Meters::new(calls, header.folded),
             links: AtomicBool::new(links),
             released: AtomicBool::new(false),

@@ -20,6 +20,7 @@ mod epochs;
 mod error;
 mod fold;
 mod fork;
+mod front;
 mod header;
 mod hooks;
 mod incoming;
@@ -58,6 +59,7 @@ pub use check::{Finding, Repair, Report, Watcher, check, repair};
 pub use epochs::Changed;
 pub use error::StoreError;
 pub use fork::PREFIX as FORK_PREFIX;
+pub use front::FrontOptions;
 pub use header::FORMAT;
 pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;
@@ -71,6 +73,7 @@ pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
 pub use tx::Tx;
 
+use crate::backend::tiered::Tally;
 use crate::codec::Compressor;
 use crate::journal::Journal;
 use crate::tree::{Entry, Op, Pager, Time};
@@ -116,6 +119,7 @@ struct Inner {
     round_turn: Mutex<()>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
     hooks: hooks::Hooks,
+    front: Option<front::Front>,
     meters: Meters,
     /// Whether there may be linked files. Set with the commit of the first one.
     links: AtomicBool,
@@ -281,6 +285,11 @@ impl Store {
     /// Where a key stands in the order of [`Store::docs_after`].
     pub fn listing_order(key: &Key) -> Vec<u8> {
         record::address(key)
+    }
+
+    /// What became of reads where the store has a front.
+    pub fn front(&self) -> Option<&Tally> {
+        self.inner.front.as_ref().map(front::Front::tally)
     }
 
     /// Free and total bytes of where the store lies; `None` where that has no meaning.

@@ -46,6 +46,7 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::WrongId { .. }
         | StoreError::Format { .. }
         | StoreError::InUse { .. }
+        | StoreError::Front { .. }
         | StoreError::SnapshotExists { .. }
         | StoreError::HalfReceived { .. }
         | StoreError::EmptyPath

@@ -30,6 +30,7 @@ mod editors;
 mod engine;
 mod errno;
 mod files;
+mod front;
 mod harness;
 mod libraries;
 mod links;

@@ -3,12 +3,15 @@
 mod parse;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use parse::{OptionError, age, byte_count};
 
+use crate::backend::tiered::Writes;
 use crate::snapshot::Retention;
 use crate::snapshot::automatic::Schedule;
+use crate::store::FrontOptions;
 
 /// Options of a mount, as given with `-o` in a comma-separated list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,10 @@ pub struct MountOptions {
     pub writeback: bool,
     /// `cache=BYTES`: memory for decoded pages and documents, with K, M, G for powers of 1024.
     pub cache: Option<u64>,
+    /// `front=DIR`: a directory on a faster disk that keeps copies of what the store has.
+    pub front: Option<PathBuf>,
+    /// `around`: writes go around the front.
+    pub around: bool,
     /// `sweep=AGE`: keys that were not written for so long are evicted.
     pub sweep: Option<Duration>,
     /// `snapshot=AGE`: a snapshot is taken so often, if something has changed.
@@ -60,6 +67,18 @@ pub struct MountOptions {
 }
 
 impl MountOptions {
+    /// The front of the store, if it has one.
+    #[must_use]
+    pub fn front(&self) -> Option<FrontOptions> {
+        let writes = if self.around {
+            Writes::Around
+        } else {
+            Writes::Through
+        };
+        let dir = self.front.clone()?;
+        Some(FrontOptions { dir, writes })
+    }
+
     /// When snapshots are taken without being asked for, if they are.
     #[must_use]
     pub fn schedule(&self) -> Option<Schedule> {
@@ -178,6 +197,8 @@ impl Default for MountOptions {
             subtype: "kfs".to_owned(),
             writeback: false,
             cache: None,
+            front: None,
+            around: false,
             sweep: None,
             snapshot: None,
             keep: Retention::default(),

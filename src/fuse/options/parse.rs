@@ -25,12 +25,12 @@ pub enum OptionError {
         expected: &'static str,
     },
     /// An option that means something only beside another one.
-    #[error(
-        "mount option {name} says which of the snapshots stay that snapshot=AGE takes; give that, too"
-    )]
+    #[error("mount option {name} goes with {with}; give that, too")]
     Alone {
         /// The option.
         name: &'static str,
+        /// The other one.
+        with: &'static str,
     },
     /// An option that is given or not, and takes no value.
     #[error("mount option {name} takes no value")]
@@ -42,7 +42,7 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES sweep=AGE snapshot=AGE \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around sweep=AGE snapshot=AGE \
     keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N nonempty threads=N \
     timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
@@ -58,8 +58,17 @@ impl MountOptions {
         for option in split(list) {
             options.set(&option)?;
         }
+        if options.front.is_none() && options.around {
+            return Err(OptionError::Alone {
+                name: "around",
+                with: "front=DIR",
+            });
+        }
         if options.snapshot.is_none() && !options.keep.is_empty() {
-            return Err(OptionError::Alone { name: "keep-…" });
+            return Err(OptionError::Alone {
+                name: "keep-…",
+                with: "snapshot=AGE",
+            });
         }
         Ok(options)
     }
@@ -92,6 +101,7 @@ impl MountOptions {
             "exec" => self.exec = true,
             "noexec" => self.exec = false,
             "writeback" => self.writeback = true,
+            "around" => self.around = true,
             "nonempty" => self.nonempty = true,
             // mount(8) acts upon these and hands them on.
             "" | "defaults" | "auto" | "noauto" | "user" | "nouser" | "users" | "owner"
@@ -110,6 +120,10 @@ impl MountOptions {
             "dmask" => self.entries.dmask = Some(mask(name, value)?),
             "fsname" => self.fsname = Some(text(name, value)?),
             "subtype" => self.subtype = text(name, value)?,
+            "front" => {
+                let dir = std::path::absolute(text(name, value)?);
+                self.front = Some(dir.map_err(|_| unwanted_value(name, value))?);
+            }
             "cache" => self.cache = Some(bytes(name, value)?),
             "sweep" => self.sweep = Some(span(name, value)?),
             "snapshot" => self.snapshot = Some(span(name, value)?),

@@ -1,0 +1,166 @@
+//! A front before the storage of a connected store: a directory on a faster disk that keeps copies of
+//! its blobs.
+//!
+//! ```text
+//! DIR/kfs-front    "1\n": the directory is a front, of this format version
+//! DIR/blobs/       an embedded storage
+//! DIR/coherent     after a proper end: the store's UUID and the BLAKE3 of its header, both in hex
+//! ```
+//!
+//! What it has is believed only if its last use came to a proper end and the header is still the same:
+//! whoever writes to the store without the front changes that. Else it is emptied; nothing is lost by
+//! that, as everything is in the store itself.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::StoreError;
+use super::header::HEADER;
+use crate::backend::embedded::Embedded;
+use crate::backend::tiered::{Front as Known, Tally, Tiered, Writes};
+use crate::backend::{Access, Backend, Deadline};
+use crate::tree::{PATIENCE, hex};
+
+const KIND: &str = "kfs-front";
+const VERSION: &str = "1\n";
+const BLOBS: &str = "blobs";
+const COHERENT: &str = "coherent";
+
+/// Where a front is, and what writes do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontOptions {
+    /// Its directory, which is made if it is not there.
+    pub dir: PathBuf,
+    /// What writes do with it.
+    pub writes: Writes,
+}
+
+/// The front of a connected store.
+#[derive(Debug)]
+pub struct Front {
+    dir: PathBuf,
+    id: Uuid,
+    tiered: Arc<Tiered>,
+    blobs: Arc<dyn Backend>,
+    back: Arc<dyn Backend>,
+}
+
+impl Front {
+    /// Opens or makes a front for the storage of the store `id`.
+    ///
+    /// # Errors
+    /// [`StoreError::Front`] if the directory is none, or does not open.
+    pub fn open(
+        options: &FrontOptions,
+        back: Arc<dyn Backend>,
+        id: Uuid,
+    ) -> Result<Self, StoreError> {
+        let dir = options.dir.clone();
+        let refuse = |reason: String| StoreError::Front {
+            dir: dir.display().to_string(),
+            reason,
+        };
+        prepare(&dir).map_err(refuse)?;
+        let blobs = dir.join(BLOBS);
+        let opened = match Embedded::exists(&blobs) {
+            Ok(true) => Embedded::open(&blobs, Access::ReadWrite, Duration::ZERO),
+            Ok(false) => Embedded::create(&blobs, Duration::ZERO),
+            Err(e) => Err(e),
+        };
+        let blobs: Arc<dyn Backend> = Arc::new(opened.map_err(|e| refuse(e.to_string()))?);
+        let mark = fs::read_to_string(dir.join(COHERENT)).unwrap_or_default();
+        let known = match mark_of(id, &*back)? {
+            expected if mark == expected => Known::Coherent,
+            _ => Known::Unknown,
+        };
+        // From now on it may fall behind.
+        let removed = match fs::remove_file(dir.join(COHERENT)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| fs::File::open(&dir)?.sync_all()),
+        };
+        removed.map_err(|e| refuse(e.to_string()))?;
+        let tiered = Tiered::open(
+            Arc::clone(&blobs),
+            Arc::clone(&back),
+            options.writes,
+            known,
+            Deadline::after(PATIENCE),
+        );
+        let tiered = Arc::new(tiered.map_err(|e| refuse(e.to_string()))?);
+        Ok(Self {
+            dir,
+            id,
+            tiered,
+            blobs,
+            back,
+        })
+    }
+
+    /// The storage with the front before it.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.tiered) as _
+    }
+
+    /// What became of reads.
+    pub fn tally(&self) -> &Tally {
+        self.tiered.tally()
+    }
+
+    /// Notes that it can be believed, once nothing is written any more. Where that fails it is
+    /// emptied the next time.
+    pub fn close(&self) {
+        if !self.tiered.is_coherent() {
+            return;
+        }
+        let noted = || -> Result<(), String> {
+            let deadline = Deadline::after(PATIENCE);
+            self.blobs.sync(deadline).map_err(|e| e.to_string())?;
+            let mark = mark_of(self.id, &*self.back).map_err(|e| e.to_string())?;
+            let (new, place) = (self.dir.join("coherent.new"), self.dir.join(COHERENT));
+            fs::write(&new, mark)
+                .and_then(|()| fs::File::open(&new)?.sync_all())
+                .and_then(|()| fs::rename(&new, &place))
+                .and_then(|()| fs::File::open(&self.dir)?.sync_all())
+                .map_err(|e| e.to_string())
+        };
+        if let Err(error) = noted() {
+            tracing::warn!(dir = %self.dir.display(), error, "the front is emptied the next time");
+        }
+    }
+}
+
+/// Makes a directory a front, if it is new or empty; refuses one that is something else, for what is
+/// in a front is removed without asking.
+fn prepare(dir: &Path) -> Result<(), String> {
+    fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+    match fs::read_to_string(dir.join(KIND)) {
+        Ok(version) if version == VERSION => return Ok(()),
+        Ok(version) => {
+            let version = version.trim().to_owned();
+            return Err(format!(
+                "its format is {version:?} and only 1 is known here; give another directory"
+            ));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e.to_string()),
+    }
+    let mut entries = fs::read_dir(dir).map_err(|e| e.to_string())?;
+    if entries.next().is_some() {
+        return Err(
+            "there is something in it that is no front; give an empty directory".to_owned(),
+        );
+    }
+    fs::write(dir.join(KIND), VERSION).map_err(|e| e.to_string())
+}
+
+/// What stands in the mark of a store as it is now.
+fn mark_of(id: Uuid, back: &dyn Backend) -> Result<String, StoreError> {
+    let header = back.get(HEADER, Deadline::after(PATIENCE))?;
+    let bytes = header.map(|blob| blob.bytes).unwrap_or_default();
+    Ok(format!("{id} {}\n", hex(blake3::hash(&bytes).as_bytes())))
+}
