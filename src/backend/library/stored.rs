@@ -366,7 +366,15 @@ impl<E: Engine> Backend for Stored<E> {
         let mut writer = self.exclusive(Operation::Sync, b"", deadline)?;
         match self.access {
             Access::Read => Ok(()),
-            Access::ReadWrite => writer.note(self.engine.sync()),
+            Access::ReadWrite => {
+                let synced = self.engine.sync();
+                // Whatever failed: a later sync that works says nothing of what this one should have
+                // made durable.
+                if let Err(error) = &synced {
+                    writer.failure = Some(error.to_string());
+                }
+                synced
+            }
         }
     }
 }
