@@ -1,7 +1,8 @@
 //! Opaque blobs under byte-string addresses: what every storage offers, and nothing else.
 //!
 //! A backend knows neither keys nor values nor files. [`Backend`] is the contract; the modules
-//! beside it are its implementations ([`embedded`], [`mod@file`], [`memory`]).
+//! beside it are its implementations ([`embedded`], [`mod@file`], [`memory`], and behind features
+//! those of [`library`]) and wrappers ([`tiered`], [`metered`], [`faulty`]).
 //!
 //! # Contract
 //!

@@ -10,8 +10,16 @@
 //!
 //! The library is not relied on for what it may not notice: every blob has a checksum bound to its
 //! address and to this storage behind it (see `seal`), and the lock is this crate's. What is wrong
-//! with the library's own structures is the library's to notice; what each does not notice is said
-//! with it.
+//! with the library's own structures is the library's to notice:
+//!
+//! * LMDB has no checksums and believes its file. A changed branch of its tree hides blobs, which are
+//!   then absent without a word; a file that was cut or damaged, or a disk that fails under the map,
+//!   may end the process. Its file takes again the space of what was deleted and does not shrink.
+//! * RocksDB's log cannot tell damage from the end that a power loss leaves: a blob that was written
+//!   after the last sync may be gone without a word. Damage that it has no check for may end the
+//!   process.
+//!
+//! Where that matters, [`embedded`](super::embedded) is the one to take: it is the default for this.
 
 #[cfg(feature = "lmdb")]
 mod lmdb;
