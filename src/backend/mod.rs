@@ -30,6 +30,20 @@
 //! * **Damage** that a backend itself notices is [`BackendError::Damage`]. It never hands out
 //!   bytes that it knows to be wrong, and never reports a damaged blob as absent.
 //!
+//! # Which one
+//!
+//! 300 000 records of 200 bytes under random addresses, on two cores that were also doing other work
+//! (`scripts/engines.sh DIR 300000`):
+//!
+//! | | put/s | overwrite/s | get/s | put + sync/s | groups of 64 + sync, records/s | reopened after `kill -9`, ms | disk, MB |
+//! |---|---|---|---|---|---|---|---|
+//! | [`embedded`] | 183 944 | 101 262 | 558 397 | 6116 | 86 622 | 206 | 124 |
+//! | LMDB | 5080 | 5516 | 824 498 | 3851 | 50 334 | 0 | 140 |
+//! | RocksDB | 139 469 | 143 987 | 287 402 | 3379 | 74 766 | 138 | 149 |
+//!
+//! A store has a journal before its storage, so what it feels of these are the groups. The default is
+//! [`embedded`], which alone notices every damage to its own files.
+//!
 //! # A storage of one's own
 //!
 //! `examples/backend.rs` is a whole one in one file, with the reason for each part; [`memory`] is the
