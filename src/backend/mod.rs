@@ -63,6 +63,7 @@ mod lock;
 mod log;
 pub mod memory;
 pub mod metered;
+mod number;
 mod replace;
 pub mod tiered;
 mod version;
@@ -74,7 +75,7 @@ pub use batch::{Batch, BatchOp};
 pub use deadline::{Deadline, Patience};
 pub use error::{Address, BackendError, Operation};
 pub use lock::{Access, LOCK_FILE, Lock};
-pub use replace::replace_dir;
+pub use replace::{replace, replace_dir};
 pub use version::{Precondition, Version, Written};
 
 /// The longest address, in bytes.

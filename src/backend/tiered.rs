@@ -16,12 +16,14 @@
 //! No call waits for the front longer than a second, and after [`TOLERATED`] failures in a row it is left
 //! alone for a while.
 //!
+//! A blob that the front gives has the version of its content: the back must be one that assigns none.
+//!
 //! Nobody else may write to the back meanwhile. Stale addresses are known as long as the wrapper lives:
 //! a front that was kept is believed only if [`Tiered::is_coherent`] said so when nothing was written
 //! any more; else it must be opened as [`Front::Unknown`], and is emptied.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Flaw, Meter, Operation,
-    Precondition, Result, Sharing, Written, clip,
+    Precondition, Result, Sharing, Written,
 };
 use crate::meter::Counter;
 
@@ -48,6 +50,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub const TOLERATED: u32 = 8;
 /// For so long.
 const PAUSE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// Whether this thread reads past fronts.
+    static PAST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with all reads of this thread going to the back, and nothing of them to the front: for who
+/// wants to know how the back is.
+pub fn past_the_front<T>(f: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            PAST.set(self.0);
+        }
+    }
+    let _before = Before(PAST.replace(true));
+    f()
+}
 
 /// What a write does with the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -400,6 +420,9 @@ impl Backend for Tiered {
     }
 
     fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
+        if PAST.get() {
+            return self.back.get(address, deadline);
+        }
         if !self.is_stale(address)
             && let Some(Some(bytes)) = self.in_front(address, deadline)
         {
@@ -408,17 +431,6 @@ impl Backend for Tiered {
         }
         self.tally.misses.add(1);
         self.fetch(address, deadline)
-    }
-
-    fn get_range(
-        &self,
-        address: &[u8],
-        range: Range<u64>,
-        deadline: Deadline,
-    ) -> Result<Option<Vec<u8>>> {
-        Ok(self
-            .get(address, deadline)?
-            .map(|blob| clip(blob.bytes, &range)))
     }
 
     fn put(

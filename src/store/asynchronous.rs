@@ -19,8 +19,8 @@ use super::location::Location;
 use super::log::Log;
 use super::multi::Condition;
 use super::record::Meta;
-use super::{Store, StoreError, Tx};
-use crate::tree::CHUNK;
+use super::{Store, StoreError, Tx, show_key};
+use crate::tree::{CHUNK, TreeError};
 use crate::value::{Key, Value};
 
 /// Items that a [`Stream`] reads in one go.
@@ -289,7 +289,7 @@ impl AsyncStore {
         Stream::of(self.0.keys(), AHEAD)
     }
 
-    /// As [`Store::bget`]: a stream of pieces of some 64 KiB.
+    /// As [`Store::bget`]: a stream of pieces of up to 32 KiB.
     ///
     /// # Errors
     /// As [`Store::bget`].
@@ -298,9 +298,13 @@ impl AsyncStore {
         key: &Key,
         range: Option<Range<u64>>,
     ) -> Result<Option<Stream<Pieces>>, StoreError> {
-        let key = key.clone();
+        let (key, of) = (key.clone(), key.clone());
         let found = self.with(move |store| store.bget(&key, range)).await?;
-        Ok(found.map(|blob| Stream::of(Pieces(Some(blob)), 1)))
+        let pieces = |blob| Pieces {
+            key: of,
+            blob: Some(blob),
+        };
+        Ok(found.map(|blob| Stream::of(pieces(blob), 1)))
     }
 
     /// As [`Store::bassoc`]. The source is read on a thread that may block.
@@ -342,20 +346,29 @@ fn joined<T>(ended: Result<T, JoinError>) -> Option<T> {
 
 /// The pieces of a byte string.
 #[derive(Debug)]
-pub struct Pieces(Option<BlobReader>);
+pub struct Pieces {
+    key: Key,
+    blob: Option<BlobReader>,
+}
 
 impl Iterator for Pieces {
     type Item = Result<Vec<u8>, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut piece = Vec::new();
-        let blob = self.0.as_mut()?;
+        let blob = self.blob.as_mut()?;
         match blob.take(CHUNK as u64).read_to_end(&mut piece) {
             Ok(0) => None,
             Ok(_) => Some(Ok(piece)),
             Err(e) => {
-                self.0 = None;
-                Some(Err(StoreError::Source(e)))
+                self.blob = None;
+                Some(Err(match e.downcast::<TreeError>() {
+                    Ok(e) => StoreError::tree(&self.key, e),
+                    Err(source) => StoreError::Io {
+                        what: format!("reading {}", show_key(&self.key)),
+                        source,
+                    },
+                }))
             }
         }
     }

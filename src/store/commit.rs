@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::docs::Slot;
-use super::hooks::Write;
+use super::hooks::{Hooks, Write};
 use super::meters::Call;
 use super::record::Doc;
 use super::{API, Committed, Store, StoreError, Tx, limits, show_key};
 use crate::tree::{
-    Op, Pager, Presence, Time, TreeError, read_ops, read_time, write_ops, write_time,
+    Op, Pager, Presence, Time, TreeError, is_hidden, read_ops, read_time, write_ops, write_time,
 };
 use crate::value::Key;
 use crate::value::cbor::{Reader, Writer};
@@ -35,9 +35,11 @@ impl Store {
         f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (out, seq) = self.time(Call::Commit, || self.run_transaction(API, f))?;
-        let synced = if self.synced { self.sync() } else { Ok(()) };
-        self.tell(seq, synced.is_ok());
-        synced?;
+        let mut told = self.telling(seq);
+        if self.synced {
+            self.sync()?;
+        }
+        told.succeeded = true;
         Ok(out)
     }
 
@@ -51,14 +53,17 @@ impl Store {
         f: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (out, seq) = self.time(Call::Commit, || self.run_transaction(origin, f))?;
-        self.tell(seq, true);
+        self.telling(seq).succeeded = true;
         Ok(out)
     }
 
-    /// Tells the hooks of a record.
-    fn tell(&self, seq: Option<u64>, succeeded: bool) {
-        if let Some(seq) = seq {
-            self.inner.hooks.settle(seq, succeeded);
+    /// Tells the hooks of a record when it goes, as of one that has failed unless it is said that it
+    /// has not: those behind it wait for that, whatever happens.
+    fn telling(&self, seq: Option<u64>) -> Telling<'_> {
+        Telling {
+            hooks: &self.inner.hooks,
+            seq,
+            succeeded: false,
         }
     }
 
@@ -82,7 +87,11 @@ impl Store {
             if self.is_read_only() {
                 return Err(StoreError::ReadOnly);
             }
-            if tx.drafts.values().filter(|d| d.changed).count() > 1 && !self.is_multi_key() {
+            let keys = tx
+                .drafts
+                .iter()
+                .filter(|(key, d)| d.changed && !is_hidden(key));
+            if keys.count() > 1 && !self.is_multi_key() {
                 return Err(StoreError::NotMultiKey);
             }
             key = tx.ops.first().and_then(|op| op.path().first()).cloned();
@@ -243,6 +252,21 @@ impl Store {
             journal.sync_to(seq)?;
         }
         Ok(())
+    }
+}
+
+/// See [`Store::telling`].
+struct Telling<'s> {
+    hooks: &'s Hooks,
+    seq: Option<u64>,
+    succeeded: bool,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(seq) = self.seq {
+            self.hooks.settle(seq, self.succeeded);
+        }
     }
 }
 

@@ -4,12 +4,13 @@
 //! ```text
 //! DIR/kfs-front    "1\n": the directory is a front, of this format version
 //! DIR/blobs/       an embedded storage
-//! DIR/coherent     after a proper end: the store's UUID and the BLAKE3 of its header, both in hex
+//! DIR/coherent     after a proper end: what the store's mark says, and the BLAKE3 of its header in hex
+//! STORE/kfs.front  the mark: a UUID, made at that end and removed by whoever opens the store for writing
 //! ```
 //!
-//! What it has is believed only if its last use came to a proper end and the header is still the same:
-//! whoever writes to the store without the front changes that. Else it is emptied; nothing is lost by
-//! that, as everything is in the store itself.
+//! What it has is believed only if its last use came to a proper end, and nobody has written to the store
+//! since: then the mark is still there, and the header, for stores that were brought back from a backup,
+//! is the same. Else it is emptied; nothing is lost by that, as everything is in the store itself.
 
 use std::fs;
 use std::io;
@@ -23,13 +24,15 @@ use super::StoreError;
 use super::header::HEADER;
 use crate::backend::embedded::Embedded;
 use crate::backend::tiered::{Front as Known, Tally, Tiered, Writes};
-use crate::backend::{Access, Backend, Deadline};
+use crate::backend::{Access, Backend, Deadline, replace};
 use crate::tree::{PATIENCE, hex};
 
 const KIND: &str = "kfs-front";
 const VERSION: &str = "1\n";
 const BLOBS: &str = "blobs";
 const COHERENT: &str = "coherent";
+/// The mark in the directory of the store.
+pub const MARK: &str = "kfs.front";
 
 /// Where a front is, and what writes do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,21 +47,23 @@ pub struct FrontOptions {
 #[derive(Debug)]
 pub struct Front {
     dir: PathBuf,
-    id: Uuid,
+    store: PathBuf,
     tiered: Arc<Tiered>,
     blobs: Arc<dyn Backend>,
     back: Arc<dyn Backend>,
 }
 
 impl Front {
-    /// Opens or makes a front for the storage of the store `id`.
+    /// Opens or makes a front for the storage of the store in the directory `store`, whose mark was
+    /// `mark`.
     ///
     /// # Errors
     /// [`StoreError::Front`] if the directory is none, or does not open.
     pub fn open(
         options: &FrontOptions,
         back: Arc<dyn Backend>,
-        id: Uuid,
+        store: &Path,
+        mark: Option<String>,
     ) -> Result<Self, StoreError> {
         let dir = options.dir.clone();
         let refuse = |reason: String| StoreError::Front {
@@ -73,17 +78,12 @@ impl Front {
             Err(e) => Err(e),
         };
         let blobs: Arc<dyn Backend> = Arc::new(opened.map_err(|e| refuse(e.to_string()))?);
-        let mark = fs::read_to_string(dir.join(COHERENT)).unwrap_or_default();
-        let known = match mark_of(id, &*back)? {
-            expected if mark == expected => Known::Coherent,
+        let coherent = take(&dir, COHERENT).map_err(|e| refuse(e.to_string()))?;
+        let expected = mark.map(|mark| with_header(&mark, &*back)).transpose()?;
+        let known = match coherent {
+            Some(coherent) if Some(&coherent) == expected.as_ref() => Known::Coherent,
             _ => Known::Unknown,
         };
-        // From now on it may fall behind.
-        let removed = match fs::remove_file(dir.join(COHERENT)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| fs::File::open(&dir)?.sync_all()),
-        };
-        removed.map_err(|e| refuse(e.to_string()))?;
         let tiered = Tiered::open(
             Arc::clone(&blobs),
             Arc::clone(&back),
@@ -94,7 +94,7 @@ impl Front {
         let tiered = Arc::new(tiered.map_err(|e| refuse(e.to_string()))?);
         Ok(Self {
             dir,
-            id,
+            store: store.to_owned(),
             tiered,
             blobs,
             back,
@@ -120,12 +120,10 @@ impl Front {
         let noted = || -> Result<(), String> {
             let deadline = Deadline::after(PATIENCE);
             self.blobs.sync(deadline).map_err(|e| e.to_string())?;
-            let mark = mark_of(self.id, &*self.back).map_err(|e| e.to_string())?;
-            let (new, place) = (self.dir.join("coherent.new"), self.dir.join(COHERENT));
-            fs::write(&new, mark)
-                .and_then(|()| fs::File::open(&new)?.sync_all())
-                .and_then(|()| fs::rename(&new, &place))
-                .and_then(|()| fs::File::open(&self.dir)?.sync_all())
+            let mark = Uuid::new_v4().to_string();
+            let coherent = with_header(&mark, &*self.back).map_err(|e| e.to_string())?;
+            replace(&self.dir, COHERENT, coherent.as_bytes())
+                .and_then(|()| replace(&self.store, MARK, mark.as_bytes()))
                 .map_err(|e| e.to_string())
         };
         if let Err(error) = noted() {
@@ -158,9 +156,33 @@ fn prepare(dir: &Path) -> Result<(), String> {
     fs::write(dir.join(KIND), VERSION).map_err(|e| e.to_string())
 }
 
-/// What stands in the mark of a store as it is now.
-fn mark_of(id: Uuid, back: &dyn Backend) -> Result<String, StoreError> {
+/// Takes the mark of a store away, durably, and gives what it said. From then on no front that was
+/// used before is believed. To be done by whoever is to write to the store, before anything else.
+///
+/// # Errors
+/// What kept it from being taken away.
+pub fn take_mark(store: &Path) -> Result<Option<String>, StoreError> {
+    take(store, MARK).map_err(|source| StoreError::Io {
+        what: format!("removing {}", store.join(MARK).display()),
+        source,
+    })
+}
+
+/// The content of a file, which is removed, durably.
+fn take(dir: &Path, name: &str) -> io::Result<Option<String>> {
+    let path = dir.join(name);
+    let content = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        content => content?,
+    };
+    fs::remove_file(&path)?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(Some(String::from_utf8_lossy(&content).into_owned()))
+}
+
+/// A mark and the store's header as it is now.
+fn with_header(mark: &str, back: &dyn Backend) -> Result<String, StoreError> {
     let header = back.get(HEADER, Deadline::after(PATIENCE))?;
     let bytes = header.map(|blob| blob.bytes).unwrap_or_default();
-    Ok(format!("{id} {}\n", hex(blake3::hash(&bytes).as_bytes())))
+    Ok(format!("{mark} {}\n", hex(blake3::hash(&bytes).as_bytes())))
 }

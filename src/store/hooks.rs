@@ -8,7 +8,8 @@
 //! A write from within a hook is queued behind, and its hooks run when those at work have returned.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,15 +115,14 @@ impl Write {
         tx: &Tx<'_>,
         new: impl Fn(&Key) -> Option<Arc<Doc>>,
     ) -> Option<Self> {
-        let mut paths: Vec<KeyPath> = Vec::new();
-        for op in &tx.ops {
-            let path = op.path();
-            let of_a_value = !matches!(op, Op::SetAttrs { .. } | Op::Touch { .. })
-                && path.first().is_some_and(|key| !is_hidden(key));
-            if of_a_value && !paths.contains(path) {
-                paths.push(path.clone());
-            }
-        }
+        let of_a_value = |op: &&Op| {
+            let of_attributes = matches!(op, Op::SetAttrs { .. } | Op::Touch { .. });
+            !of_attributes && op.path().first().is_some_and(|key| !is_hidden(key))
+        };
+        let paths: Vec<KeyPath> = once(tx.ops.iter().filter(of_a_value).map(Op::path))
+            .into_iter()
+            .cloned()
+            .collect();
         if paths.is_empty() {
             return None;
         }
@@ -164,13 +164,7 @@ impl Write {
 
     /// The keys written, without repetition.
     pub fn keys(&self) -> Vec<&Key> {
-        let mut keys: Vec<&Key> = Vec::new();
-        for key in self.paths.iter().filter_map(|path| path.first()) {
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-        keys
+        once(self.paths.iter().filter_map(|path| path.first()))
     }
 
     /// The value at the first path after the write; `None` if it was removed.
@@ -230,6 +224,12 @@ impl Write {
             None => Ok(None),
         }
     }
+}
+
+/// Each of these once, where it comes first.
+fn once<'t, T: Eq + Hash>(all: impl Iterator<Item = &'t T>) -> Vec<&'t T> {
+    let mut seen = HashSet::new();
+    all.filter(|one| seen.insert(*one)).collect()
 }
 
 /// Told of every write that has succeeded.

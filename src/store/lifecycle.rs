@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::commit::{misses_page, read_payload};
 use super::docs::{Docs, Slot};
-use super::front::{Front, FrontOptions};
+use super::front::{Front, FrontOptions, take_mark};
 use super::header::{FORMAT, HEADER, Header};
 use super::meters::Meters;
 use super::pages::PageWrites;
@@ -354,9 +354,12 @@ impl Store {
         let read_only = options.read_only;
         let cache = options.cache.unwrap_or(CACHE);
         let codec = Codec::new(header.id, header.compressor);
-        let front = options.front.as_ref().filter(|_| !read_only);
-        let front = front.map(|front| Front::open(front, Arc::clone(&backend), header.id));
-        let front = front.transpose()?;
+        let dir = location.directory().filter(|_| !read_only);
+        let mark = dir.map(take_mark).transpose()?.flatten();
+        let front = match (dir, &options.front) {
+            (Some(dir), Some(front)) => Some(Front::open(front, Arc::clone(&backend), dir, mark)?),
+            _ => None,
+        };
         let backend = front.as_ref().map_or(backend, Front::backend);
         let calls = Arc::new(Calls::default());
         let backend = Arc::new(Metered::new(backend, Arc::clone(&calls)));

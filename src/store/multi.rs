@@ -5,6 +5,7 @@ use std::slice;
 use std::sync::atomic::Ordering;
 
 use super::hooks::ApiOp;
+use super::meters::Call;
 use super::{Store, StoreError, Tx, show_key, show_path};
 use crate::tree::links_key;
 use crate::value::{Key, KeyPath, Value};
@@ -42,14 +43,16 @@ impl Store {
     /// # Errors
     /// Damage, or a failure of the backend; [`StoreError::Contention`].
     pub fn multi_get(&self, keys: &[Key]) -> Result<BTreeMap<Key, Value>, StoreError> {
-        let mut tx = self.at_one_moment(keys)?;
-        let mut found = BTreeMap::new();
-        for key in keys {
-            if let Some(value) = tx.value(slice::from_ref(key))? {
-                found.insert(key.clone(), value);
+        self.time(Call::Get, || {
+            let mut tx = self.at_one_moment(keys)?;
+            let mut found = BTreeMap::new();
+            for key in keys {
+                if let Some(value) = tx.value(slice::from_ref(key))? {
+                    found.insert(key.clone(), value);
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// Puts values under keys: all or none.

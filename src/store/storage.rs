@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Location, StoreError, unfinished};
+use super::{Location, StoreError, front, unfinished};
 use crate::backend::embedded::Embedded;
 use crate::backend::file::Files;
 use crate::backend::library::Library;
@@ -86,8 +86,8 @@ pub fn files(location: &Location, dir: &Path) -> [PathBuf; 2] {
 
 /// Removes a storage that nobody has open, and what else of the store is beside it.
 pub fn remove(location: &Location, dir: &Path, journal: &str) -> Result<(), StoreError> {
-    let journal = dir.join(journal);
-    for path in std::iter::once(&journal).chain(&files(location, dir)) {
+    let beside = [journal, front::MARK].map(|name| dir.join(name));
+    for path in beside.iter().chain(&files(location, dir)) {
         remove_path(path)?;
     }
     // The directory itself goes if nothing of anyone else is in it.

@@ -10,7 +10,9 @@ use super::header::Header;
 use super::*;
 use crate::backend::faulty::{Faults, Faulty};
 use crate::backend::memory::Memory;
-use crate::backend::{Backend, Deadline};
+use crate::backend::{
+    Backend, Batch, Blob, Capabilities, Deadline, Precondition, Result as Done, Written,
+};
 use crate::journal::faults::{SHORT_WRITE, SYNCS_TO_FAILURE};
 use crate::value::Value;
 
@@ -179,4 +181,76 @@ fn a_fold_that_failed_anywhere_is_made_good_by_the_next() {
         }
         assert_eq!(store.inner.folding.lock().records_taken(), 0, "seed {seed}");
     }
+}
+
+/// A storage that does one thing at a time.
+#[derive(Debug, Default)]
+struct Single(Memory);
+
+impl Backend for Single {
+    fn name(&self) -> &'static str {
+        "single"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            atomic_batch: false,
+            ..self.0.capabilities()
+        }
+    }
+
+    fn get(&self, address: &[u8], deadline: Deadline) -> Done<Option<Blob>> {
+        self.0.get(address, deadline)
+    }
+
+    fn put(
+        &self,
+        address: &[u8],
+        bytes: &[u8],
+        precondition: Precondition,
+        deadline: Deadline,
+    ) -> Done<Written> {
+        self.0.put(address, bytes, precondition, deadline)
+    }
+
+    fn delete(&self, address: &[u8], precondition: Precondition, deadline: Deadline) -> Done<bool> {
+        self.0.delete(address, precondition, deadline)
+    }
+
+    fn list(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Done<Vec<Vec<u8>>> {
+        self.0.list(prefix, after, limit, deadline)
+    }
+
+    fn apply(&self, _: Batch, _: Deadline) -> Done<()> {
+        panic!("not asked for")
+    }
+
+    fn sync(&self, deadline: Deadline) -> Done<()> {
+        self.0.sync(deadline)
+    }
+}
+
+#[test]
+fn where_only_one_key_can_be_written_several_are_refused_before_anything_is() {
+    let id = Uuid::from_u128(9);
+    let store = Store::over(Arc::new(Single::default()), id).unwrap();
+    let store = std::mem::ManuallyDrop::new(store.unsynced());
+    assert!(!store.is_multi_key());
+    let (a, b) = (Key::text("a"), Key::text("b"));
+    // The root directory changes with it, and is no key.
+    store.assoc(&a, &Value::Map(BTreeMap::new())).unwrap();
+    let before = store.last_seq();
+    let values = [(a.clone(), Value::Int(2)), (b.clone(), Value::Int(2))];
+    let refused = store.multi_assoc(values.iter().map(|(k, v)| (k, v)));
+    assert!(matches!(refused, Err(StoreError::NotMultiKey)));
+    let refused = store.rename(&[a.clone()], &[b.clone()], false);
+    assert!(matches!(refused, Err(StoreError::NotMultiKey)));
+    assert_eq!((store.last_seq(), store.get(&b).unwrap()), (before, None));
+    assert_eq!(store.multi_dissoc(&[a.clone()]).unwrap()[&a], true);
 }

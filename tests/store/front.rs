@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use konserve_fs::backend::file::Files;
 use konserve_fs::backend::tiered::Writes;
+use konserve_fs::backend::{Access, Backend, Precondition};
 use konserve_fs::gc;
 use konserve_fs::store::{ConnectOptions, CreateOptions, FrontOptions, Location, Store};
 use konserve_fs::value::{Key, Value};
+
+use super::fsck::soon;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -193,4 +198,50 @@ fn what_is_no_front_is_neither_used_nor_touched() {
     let refused = Store::connect(&b.place, &b.options(Writes::Through)).unwrap_err();
     assert!(refused.to_string().contains("format"), "{refused}");
     has_all(&b.without(), 0);
+}
+
+/// It may have repaired or received, of which the header says nothing.
+#[test]
+fn whoever_opens_the_store_for_writing_makes_the_front_unbelieved() {
+    let b = Bench::new();
+    for (write, believed) in [(false, true), (true, false)] {
+        let s = b.open(Writes::Through);
+        has_all(&s, 0);
+        s.release().unwrap();
+        let options = ConnectOptions {
+            read_only: !write,
+            ..ConnectOptions::default()
+        };
+        Store::connect(&b.place, &options)
+            .unwrap()
+            .release()
+            .unwrap();
+        let s = b.open(Writes::Through);
+        has_all(&s, 0);
+        assert_eq!(misses(&s) < 20, believed, "{}", misses(&s));
+        s.release().unwrap();
+    }
+    let (dir, id) = (b.dir.path().join("store"), b.without().id());
+    Store::delete(&b.place, id).unwrap();
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_check_looks_at_the_store_and_not_at_the_front() {
+    let b = Bench::new();
+    let s = b.open(Writes::Through);
+    has_all(&s, 0);
+    s.release().unwrap();
+    let dir = b.dir.path().join("store");
+    let back = Files::open(&dir, Access::ReadWrite, Duration::ZERO).unwrap();
+    let pages = back.list(b"p", None, 1, soon()).unwrap();
+    back.put(&pages[0], b"damaged", Precondition::Any, soon())
+        .unwrap();
+    back.sync(soon()).unwrap();
+    drop(back);
+    let s = b.open(Writes::Through);
+    has_all(&s, 0);
+    assert_eq!(super::fsck::checked(&s).1.len(), 1);
+    has_all(&s, 0);
+    s.release().unwrap();
 }

@@ -24,6 +24,7 @@ use super::lifecycle::JOURNAL;
 use super::storage::{self, in_use, missing_or_other};
 use super::{Location, Store, StoreError, show_key};
 use crate::backend::embedded;
+use crate::backend::tiered::past_the_front;
 use crate::backend::{Access, BackendError, Deadline, Flaw};
 use crate::codec::{Codec, Compressor};
 use crate::tree::{PATIENCE, Pager};
@@ -278,6 +279,11 @@ impl Store {
     /// # Errors
     /// A failure of the storage. Damage is a [`Finding`].
     pub fn check(&self, watcher: &mut dyn Watcher) -> Result<Report, StoreError> {
+        // A front may have what the store has lost.
+        past_the_front(|| self.check_storage(watcher))
+    }
+
+    fn check_storage(&self, watcher: &mut dyn Watcher) -> Result<Report, StoreError> {
         let backend = self.pager().backend();
         let mut check = Check::new(watcher);
         let deadline = Deadline::after(PATIENCE);

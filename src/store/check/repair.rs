@@ -17,6 +17,7 @@ use crate::codec::{Codec, Compressor};
 use crate::journal::{self, Journal, JournalRecord};
 use crate::store::commit::{read_payload, write_payload};
 use crate::store::docs::Docs;
+use crate::store::front;
 use crate::store::header::{self, Header};
 use crate::store::lifecycle::{self, JOURNAL};
 use crate::store::record::{self, Doc, LIVE};
@@ -89,6 +90,8 @@ pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, Store
     }
     let aside = aside.map_or_else(|| dir.join(QUARANTINE).join(stamp()), Path::to_owned);
     make_dir(&aside)?;
+    // What is repaired may stand in a front as it was.
+    front::take_mark(dir)?;
     let mut cuts = Vec::new();
     // What was wrong in the records may come again with the journal, which holds results: then they
     // are gone through once more.
