@@ -76,7 +76,7 @@ pub fn declared(entry: &Entry, pager: &Pager) -> Result<Option<TypeName>, TreeEr
         return Ok(name.parse().ok());
     }
     Ok(match &entry.node {
-        Node::Text(c) if c.len() >= MAX_TEXT => Some(TypeName::Text),
+        Node::Text(c) if is_long(c, entry) => Some(TypeName::Text),
         Node::Text(_) | Node::Map(_) | Node::Vector(_) | Node::Ref(_) => None,
         Node::Bytes(c) if c.len() > MAX_TEXT => None,
         Node::Bytes(c) => {
@@ -247,13 +247,20 @@ pub fn listed(entry: &Entry, pager: &Pager) -> Result<Option<&'static str>, Tree
         Node::Map(_) | Node::Ref(_) => None,
         _ => match declared(entry, pager)? {
             // What is declared and would be classed so too says nothing new.
-            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if c.len() < MAX_TEXT) => {
+            Some(TypeName::Text) if matches!(&entry.node, Node::Text(c) if !is_long(c, entry)) => {
                 None
             }
             Some(TypeName::Bytes) if is_binary(&entry.node, pager)? => None,
             other => other.map(TypeName::as_str),
         },
     })
+}
+
+/// Whether a text's file, newline included, is too long to be classed as text. What is not too long
+/// was not declared text by its length: a file may be committed while it is still being written.
+fn is_long(text: &Content, entry: &Entry) -> bool {
+    let bare = entry.attrs.as_ref().is_some_and(|a| a.bare);
+    text.len() + u64::from(!bare) > MAX_TEXT
 }
 
 /// Whether a node is bytes that would be classed as bytes.

@@ -1,6 +1,7 @@
 //! What type content is taken for: classed, declared, inferred, or set.
 
 use std::fs;
+use std::io::Write;
 
 use konserve_fs::value::Value;
 
@@ -45,6 +46,23 @@ fn large_text_and_bytes_are_told_apart_at_one_mebibyte() {
     m.write("bytes", format!("{text}x"));
     let is_bytes = |name: &str| matches!(m.get(name), Value::Bytes(_));
     assert_eq!((is_bytes("text"), is_bytes("bytes")), (false, true));
+}
+
+#[test]
+fn a_file_committed_at_one_mebibyte_is_classed_again_as_it_grows() {
+    let m = Mount::new();
+    let mut file = fs::File::create(m.path("f")).unwrap();
+    file.write_all("x".repeat(1 << 20).as_bytes()).unwrap();
+    // Any child process that closes what it inherited commits the file too.
+    drop(file.try_clone().unwrap());
+    assert!(matches!(m.get("f"), Value::Text(_)));
+    file.write_all(b"x").unwrap();
+    drop(file);
+    assert!(matches!(m.get("f"), Value::Bytes(_)));
+    // A text that the interface made so long stays one.
+    m.put("g", &format!("\"{}\"", "x".repeat(1 << 20)));
+    m.sh("printf x >> g");
+    assert!(matches!(m.get("g"), Value::Text(_)));
 }
 
 #[test]
