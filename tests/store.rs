@@ -15,6 +15,7 @@ mod store {
     mod fsck;
     mod history;
     mod hooks;
+    mod konserve;
     mod limits;
     mod log;
     mod multi;

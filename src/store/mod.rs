@@ -8,6 +8,8 @@
 //!
 //! A write through the API is on disk when it returns, unless the handle is [`Store::unsynced`]: then
 //! it survives the death of the process, and a power loss only after [`Store::sync`].
+//!
+#![doc = include_str!("konserve.md")]
 
 mod api;
 mod asynchronous;
