@@ -50,6 +50,8 @@ struct State {
     queue: VecDeque<Arc<Item>>,
     /// The items in the queue: one that waits there also covers a second change.
     waiting: HashSet<Arc<Item>>,
+    /// What the kernel is being told.
+    telling: Option<Arc<Item>>,
     /// Items queued since the beginning.
     count_queued: u64,
     /// Items told since the beginning, in the order of the queue.
@@ -146,7 +148,10 @@ impl Invalidator {
             if let Err(error) = tell(&item) {
                 tracing::debug!(?item, %error, "the kernel did not take an invalidation");
             }
-            self.0.state.lock().count_told += 1;
+            let mut state = self.0.state.lock();
+            state.telling = None;
+            state.count_told += 1;
+            drop(state);
             self.0.told.notify_all();
         }
     }
@@ -160,6 +165,7 @@ impl Invalidator {
             }
             if let Some(item) = state.queue.pop_front() {
                 state.waiting.remove(&item);
+                state.telling = Some(Arc::clone(&item));
                 return Some(item);
             }
             self.0.queued.wait(&mut state);
@@ -188,6 +194,12 @@ impl Invalidate for Invalidator {
 
     fn written(&self, path: KeyPath, known: bool) {
         self.queue(Item::Watchers(path, known));
+    }
+
+    fn is_behind(&self, ino: Ino) -> bool {
+        let item = Item::Inode(ino);
+        let state = self.0.state.lock();
+        state.waiting.contains(&item) || state.telling.as_deref() == Some(&item)
     }
 
     /// The crew has others who answer what the kernel may wait for meanwhile.
@@ -279,6 +291,21 @@ mod tests {
         drop(go);
         invalidator.flush(LONG).unwrap();
         assert_eq!(told.lock().len(), 2);
+    }
+
+    #[test]
+    fn the_kernel_is_behind_until_it_has_been_told() {
+        let (invalidator, go, _told) = held();
+        assert!(!invalidator.is_behind(1));
+        invalidator.inode(1);
+        assert!(invalidator.is_behind(1) && !invalidator.is_behind(2));
+        while !invalidator.0.state.lock().queue.is_empty() {
+            thread::yield_now();
+        }
+        assert!(invalidator.is_behind(1), "it is being told");
+        drop(go);
+        invalidator.flush(LONG).unwrap();
+        assert!(!invalidator.is_behind(1));
     }
 
     #[test]

@@ -278,6 +278,11 @@ impl Store {
         state.next_seq - 1
     }
 
+    /// Waits until all [`Observer`]s have heard of every write that can be seen now.
+    pub fn wait_until_observed(&self) {
+        drop(self.inner.commit.lock());
+    }
+
     /// Whether an [`Observer`] is at work on what is under a key.
     pub fn is_in_use(&self, key: &Key) -> bool {
         let observers = self.inner.observers.read();

@@ -175,6 +175,10 @@ pub trait Invalidate: Send + Sync {
     /// Something was written at a path through the API; `known` if the kernel knew something there.
     /// For those who watch files.
     fn written(&self, _path: KeyPath, _known: bool) {}
+    /// Whether the kernel has still to be told of a change of an inode.
+    fn is_behind(&self, _ino: Ino) -> bool {
+        false
+    }
     /// Waits, not for long, until the kernel has been told all of it. Only for operations during
     /// which the kernel holds nothing that it needs for that: those beside the files of the view.
     fn catch_up(&self) {}

@@ -32,6 +32,7 @@ mod errno;
 mod files;
 mod front;
 mod harness;
+mod histories;
 mod libraries;
 mod links;
 mod load;

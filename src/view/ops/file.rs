@@ -50,9 +50,25 @@ impl View {
             work.kill |= caller.uid != 0;
             self.resize(&inode, &mut work, 0)?;
         }
-        // What the kernel has cached is right: every change from elsewhere has been invalidated.
-        let opened = self.new_handle(&inode, flags, true);
+        let mut opened = self.new_handle(&inode, flags, true);
+        drop(work);
+        if self.kernel_is_behind(ino) {
+            // It would take pages of the content before for this one's, or cut this one to the size
+            // of that.
+            opened.keep_cache = false;
+            opened.direct_io = !write;
+        }
         Ok(opened)
+    }
+
+    /// Whether what the kernel has cached of a file may be from before a change from elsewhere, of
+    /// which it will be told.
+    fn kernel_is_behind(&self, ino: Ino) -> bool {
+        self.kernel.get().is_some_and(|kernel| {
+            // What was read just now may be so new that nobody has heard of it.
+            self.store.wait_until_observed();
+            kernel.is_behind(ino)
+        })
     }
 
     /// Cuts or extends a working copy.
