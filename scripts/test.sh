@@ -17,6 +17,6 @@ done
 : "${ROCKSDB_LIB_DIR:=/usr/lib/$(uname -m)-linux-gnu}"
 export ROCKSDB_LIB_DIR
 cargo clippy --all-targets --locked --features lmdb,rocksdb -- -D warnings
-cargo test --locked --features lmdb,rocksdb --test backends --test mount -- lmdb rocksdb libraries reopen lock:: kill::
+cargo test --locked --features lmdb,rocksdb --test backends --test mount -- lmdb rocksdb libraries histories reopen lock:: kill::
 # Mounts are tested a few at a time: each test has daemons, editors and copies of its own.
 exec cargo test --locked "$@" -- --test-threads=4

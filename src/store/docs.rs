@@ -360,8 +360,13 @@ impl Docs {
 
     /// What is live at an address.
     pub fn live_at(&self, address: &[u8]) -> Result<Option<KeyedDoc>, StoreError> {
-        match self.unwritten(address) {
-            Some(slot) => Ok(slot.doc.map(|doc| (slot.key, doc))),
+        if let Some(slot) = self.unwritten(address) {
+            return Ok(slot.doc.map(|doc| (slot.key, doc)));
+        }
+        // Of a key that does not stand whole in its address nothing is found.
+        let key = record::key_in(address);
+        match key.and_then(|key| Some((self.clean.get(&key)?, key))) {
+            Some((doc, key)) => Ok(Some((key, doc))),
             None => record::load(address, &self.pager),
         }
     }

@@ -125,10 +125,16 @@ pub fn split(address: &[u8]) -> Option<(u64, Vec<u8>)> {
     Some((u64::from_be_bytes(*epoch), [LIVE, key].concat()))
 }
 
+/// The key that stands in a live record's address, if it is not too long for that: then it is none.
+pub fn key_in(address: &[u8]) -> Option<Key> {
+    Some(Key::from_canonical(address.strip_prefix(LIVE)?))
+}
+
 /// The address of a key's live record. Addresses sort like their keys, but for very long keys.
 pub fn address(key: &Key) -> Vec<u8> {
     let bytes = key.bytes();
-    let mut out = LIVE.to_vec();
+    let mut out = Vec::with_capacity(LIVE.len() + bytes.len());
+    out.extend_from_slice(LIVE);
     if bytes.len() <= WHOLE_KEY {
         out.extend_from_slice(bytes);
     } else {

@@ -3,7 +3,7 @@
 //! They need `/dev/fuse`, the programs named in [`program::TOOLS`], and a directory for temporary
 //! files with `user.*` attributes; some need root. What is missing fails the test that needs it
 //! and says so: nothing is skipped but what is about emacs. Long runs are asked for by environment
-//! variables: `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_SEED` (repeats a run). `KFS_KIND=file`
+//! variables: `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_HISTORIES`, `KFS_SEED` (repeats a run). `KFS_KIND=file`
 //! runs them on stores of a file per blob.
 
 #![allow(

@@ -1,8 +1,40 @@
 //! API writes while the mount has things open.
 
-use konserve_fs::view::{FileKind, ROOT, ViewError};
+use konserve_fs::view::{FileKind, Ino, Invalidate, ROOT, ViewError};
 
 use super::harness::{CALLER, Side, keys, v};
+
+/// A kernel that has heard of nothing.
+struct Behind;
+
+impl Invalidate for Behind {
+    fn inode(&self, _: Ino) {}
+    fn entry(&self, _: Ino, _: &[u8]) {}
+    fn is_behind(&self, _: Ino) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_file_of_whose_change_the_kernel_has_not_heard_is_not_read_from_its_pages() {
+    let s = Side::new();
+    s.assoc("f", "1");
+    let ino = s.ino("f");
+    let open = |flags| s.view.open(&CALLER, ino, flags).unwrap();
+    let told = open(libc::O_RDONLY);
+    assert!(told.keep_cache && !told.direct_io);
+    s.close(told.fh);
+    s.view.set_invalidator(Box::new(Behind));
+    s.assoc("f", "12");
+    let reader = open(libc::O_RDONLY);
+    assert!(reader.direct_io && !reader.keep_cache);
+    assert_eq!(s.read_from(reader.fh), "12\n");
+    let writer = open(libc::O_RDWR);
+    assert!(!writer.direct_io && !writer.keep_cache);
+    for handle in [reader, writer] {
+        s.close(handle.fh);
+    }
+}
 
 #[test]
 fn an_api_write_around_an_open_file_leaves_it_alone() {
