@@ -217,3 +217,104 @@ impl Buffer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::backend::faulty::{Faults, Faulty};
+    use crate::backend::memory::Memory;
+
+    #[test]
+    fn nothing_is_lost_whatever_becomes_of_the_pages() {
+        let faults = [
+            ("nothing", Faults::default()),
+            (
+                "an error",
+                Faults {
+                    error: 1000,
+                    ..Faults::default()
+                },
+            ),
+            (
+                "a full disk",
+                Faults {
+                    no_space: 1000,
+                    ..Faults::default()
+                },
+            ),
+            (
+                "a panic",
+                Faults {
+                    panic: 1000,
+                    ..Faults::default()
+                },
+            ),
+            (
+                "a delay",
+                Faults {
+                    delay: 1000,
+                    longest_delay: Duration::from_millis(20),
+                    ..Faults::default()
+                },
+            ),
+        ];
+        for (what, faults) in faults {
+            let backend = Arc::new(Faulty::new(Arc::new(Memory::new()), Faults::default()));
+            let store = Store::over(Arc::clone(&backend) as _, Uuid::from_u128(1)).unwrap();
+            let store = std::mem::ManuallyDrop::new(store.unsynced());
+            let (pager, behind) = (store.pager(), Behind::default());
+            let mut buffer = Buffer::empty();
+            let mut model: Vec<u8> = (0..10 * CHUNK_LEN + 5).map(|n| (n / 7) as u8).collect();
+            buffer.write(0, &model, pager).unwrap();
+
+            backend.set_faults(faults);
+            buffer.spill_behind(&store, &behind).unwrap();
+            let all = model.len() as u64;
+            assert_eq!(buffer.unsaved(), all, "{what}: it is not on its way");
+            assert_eq!(
+                buffer.staying(),
+                5,
+                "{what}: what is not full is left alone"
+            );
+            // Written over, and cut off, while they leave.
+            let at = 3 * CHUNK_LEN + 9;
+            buffer.write(at, b"new", pager).unwrap();
+            model[at as usize..][..3].copy_from_slice(b"new");
+            buffer.truncate(9 * CHUNK_LEN + 1, pager).unwrap();
+            model.truncate(9 * CHUNK_LEN as usize + 1);
+            while buffer.leaving.is_some() {
+                buffer.settle_if_over();
+            }
+
+            let fails = !matches!(what, "nothing" | "a delay");
+            let pages = buffer.written.values();
+            let pages = pages.filter(|w| matches!(w, Written::Page(_))).count();
+            assert_eq!(pages, if fails { 0 } else { 8 }, "{what}");
+            backend.set_faults(Faults::default());
+            assert!(buffer.read_all(pager).unwrap() == model, "{what}");
+            buffer.spill(&store).unwrap();
+            assert_eq!(buffer.unsaved(), 0, "{what}");
+            assert!(buffer.read_all(pager).unwrap() == model, "{what}");
+        }
+    }
+
+    #[test]
+    fn who_finds_it_busy_makes_the_pages_itself() {
+        let store = Store::over(Arc::new(Memory::new()), Uuid::from_u128(1)).unwrap();
+        let store = std::mem::ManuallyDrop::new(store.unsynced());
+        let (pager, behind) = (store.pager(), Behind::default());
+        behind.busy.store(true, Ordering::Release);
+        let mut buffer = Buffer::empty();
+        buffer
+            .write(0, &[1; 2 * CHUNK_LEN as usize], pager)
+            .unwrap();
+        buffer.spill_behind(&store, &behind).unwrap();
+        assert!(buffer.leaving.is_none());
+        assert_eq!(buffer.unsaved(), 0);
+        assert_eq!(buffer.read(0, 3, pager).unwrap(), [1; 3]);
+    }
+}
