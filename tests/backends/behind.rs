@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::basics::{get, put};
 use crate::limited::Limited;
-use crate::losing::{Blobs, Losing, after};
+use crate::losing::{Blobs, Change, Losing, after};
 use crate::storages::soon;
 use crate::tiers::{Choice, down};
 
@@ -345,7 +345,7 @@ impl Run {
     }
 
     /// What was acknowledged is so from now on; what failed has changed nothing.
-    fn wrote<T, E>(&mut self, writes: &[(Vec<u8>, Option<Vec<u8>>)], done: &Result<T, E>) {
+    fn wrote<T, E>(&mut self, writes: &[Change], done: &Result<T, E>) {
         if done.is_ok() {
             let mut state = self.states.last().unwrap().clone();
             after(&mut state, writes);

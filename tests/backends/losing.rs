@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 
 use crate::storages::soon;
 
+/// An address, and what was written to it; `None` is no blob.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
 /// All blobs.
 pub type Blobs = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -17,7 +19,7 @@ pub type Blobs = BTreeMap<Vec<u8>, Vec<u8>>;
 struct Past {
     synced: Blobs,
     /// What was written since, each in one step.
-    since: Vec<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    since: Vec<Vec<Change>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +29,7 @@ pub struct Losing {
 }
 
 /// What blobs are after some writes.
-pub fn after(blobs: &mut Blobs, writes: &[(Vec<u8>, Option<Vec<u8>>)]) {
+pub fn after(blobs: &mut Blobs, writes: &[Change]) {
     for (address, content) in writes {
         match content {
             Some(bytes) => drop(blobs.insert(address.clone(), bytes.clone())),
@@ -70,7 +72,7 @@ impl Losing {
             .collect()
     }
 
-    fn note(&self, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+    fn note(&self, writes: Vec<Change>) {
         self.past.lock().since.push(writes);
     }
 }
