@@ -249,8 +249,8 @@ fn where_only_one_key_can_be_written_several_are_refused_before_anything_is() {
     let values = [(a.clone(), Value::Int(2)), (b.clone(), Value::Int(2))];
     let refused = store.multi_assoc(values.iter().map(|(k, v)| (k, v)));
     assert!(matches!(refused, Err(StoreError::NotMultiKey)));
-    let refused = store.rename(&[a.clone()], &[b.clone()], false);
+    let refused = store.rename(std::slice::from_ref(&a), std::slice::from_ref(&b), false);
     assert!(matches!(refused, Err(StoreError::NotMultiKey)));
     assert_eq!((store.last_seq(), store.get(&b).unwrap()), (before, None));
-    assert_eq!(store.multi_dissoc(&[a.clone()]).unwrap()[&a], true);
+    assert!(store.multi_dissoc(std::slice::from_ref(&a)).unwrap()[&a]);
 }

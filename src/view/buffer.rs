@@ -1,17 +1,16 @@
 //! The bytes of a file while it is open: what is committed, and what has been written over it.
 
+mod behind;
 mod edits;
 mod share;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::store::{Store, StoreError};
-use crate::tree::{
-    CHUNK, Chunked, Content, Entry, Folder, Map, Node, PageRef, Pager, TreeError, content,
-};
+use crate::tree::{CHUNK, Chunked, Content, Entry, Map, Node, PageRef, Pager, TreeError, content};
 use crate::value::Key;
 
+pub use behind::Behind;
 use edits::Edits;
 pub use share::Shared;
 
@@ -29,23 +28,27 @@ pub struct Buffer {
     base_len: u64,
     /// Chunks written since, by index. What a chunk lacks is zeros.
     written: BTreeMap<u64, Written>,
-    /// Bytes of those that are in memory only.
+    /// Bytes of those that are in memory only, but for those that leave it.
     unsaved: u64,
+    /// Chunks that are becoming pages.
+    leaving: Option<Arc<behind::Batch>>,
     edits: Edits,
 }
 
 #[derive(Clone, Debug)]
 enum Written {
     Memory(Vec<u8>),
+    /// Becoming a page.
+    Leaving(Arc<Vec<u8>>),
     Page(Arc<PageRef>),
 }
 
 impl Written {
-    /// Bytes that are in memory only.
+    /// Bytes that are in memory only and do not leave it.
     fn unsaved(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::Page(_) => 0,
+            Self::Leaving(_) | Self::Page(_) => 0,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Buffer {
             base_len: len,
             written: BTreeMap::new(),
             unsaved: 0,
+            leaving: None,
             edits: Edits::none(),
         }
     }
@@ -77,6 +81,11 @@ impl Buffer {
 
     /// Bytes written that are in memory only.
     pub fn unsaved(&self) -> u64 {
+        self.unsaved + self.leaving.as_ref().map_or(0, |batch| batch.len())
+    }
+
+    /// Those of them that are not becoming pages.
+    pub fn staying(&self) -> u64 {
         self.unsaved
     }
 
@@ -104,6 +113,7 @@ impl Buffer {
     fn chunk(&self, index: u64, pager: &Pager) -> Result<Vec<u8>, TreeError> {
         match self.written.get(&index) {
             Some(Written::Memory(b)) => Ok(b.clone()),
+            Some(Written::Leaving(b)) => Ok(b.to_vec()),
             Some(Written::Page(p)) => Ok(pager.blob(p)?.to_vec()),
             None => self.base_chunk(index, pager),
         }
@@ -136,6 +146,7 @@ impl Buffer {
             let owned;
             let bytes: &[u8] = match self.written.get(&index) {
                 Some(Written::Memory(b)) => b,
+                Some(Written::Leaving(b)) => b,
                 _ => {
                     owned = self.chunk(index, pager)?;
                     &owned
@@ -202,6 +213,10 @@ impl Buffer {
                 .retain(|i, _| *i < index || (*i == index && keep > 0));
             match self.written.get_mut(&index) {
                 Some(Written::Memory(bytes)) => bytes.truncate(keep),
+                Some(Written::Leaving(leaving)) => {
+                    let bytes = leaving.get(..keep).unwrap_or(leaving).to_vec();
+                    self.written.insert(index, Written::Memory(bytes));
+                }
                 Some(Written::Page(p)) => {
                     let mut bytes = pager.blob(p)?.to_vec();
                     bytes.truncate(keep);
@@ -307,30 +322,11 @@ impl Buffer {
         };
         let written = |w: &Written| match w {
             Written::Memory(b) => (b.len() as u64).div_ceil(512),
+            Written::Leaving(b) => (b.len() as u64).div_ceil(512),
             Written::Page(p) => p.len.div_ceil(512),
         };
         let held = base + self.written.values().map(written).sum::<u64>();
         held.min(self.len.div_ceil(512))
-    }
-
-    /// Puts written chunks into pages that nothing refers to yet, to free their memory.
-    pub fn spill(&mut self, store: &Store) -> Result<(), StoreError> {
-        let fail = |e| StoreError::tree(&crate::tree::root_key(), e);
-        let mut folder = Folder::new(store.pager(), store.last_seq());
-        let (indexes, chunks): (Vec<u64>, Vec<&[u8]>) = self
-            .written
-            .iter()
-            .filter_map(|(index, written)| match written {
-                Written::Memory(bytes) if !bytes.is_empty() => Some((*index, bytes.as_slice())),
-                Written::Memory(_) | Written::Page(_) => None,
-            })
-            .unzip();
-        let pages = folder.chunks(&chunks).map_err(fail)?;
-        store.write_pages(folder.finish())?;
-        for (index, page) in indexes.into_iter().zip(pages) {
-            self.set(index, Written::Page(page));
-        }
-        Ok(())
     }
 
     /// The content that these bytes are as a byte string. What is unchanged is shared with the base.
@@ -381,6 +377,7 @@ impl Buffer {
                     continue;
                 }
                 Written::Memory(b) => Content::Inline(Arc::from(b.as_slice())),
+                Written::Leaving(b) => Content::Inline(Arc::from(b.as_slice())),
                 Written::Page(p) => Content::Page(Arc::clone(p)),
             };
             chunks.insert(&Key::index(*index), piece(content), pager)?;
@@ -401,7 +398,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::{CreateOptions, Location};
+    use crate::store::{CreateOptions, Location, Store};
     use crate::tree::{Attrs, convert};
 
     #[derive(Clone, Debug)]
@@ -411,6 +408,8 @@ mod tests {
         Zero(u64, u64),
         Share(u64, u64),
         Spill,
+        SpillBehind,
+        Settle,
         Commit,
         CommitAsText,
         CommitAsPatch,
@@ -459,6 +458,8 @@ mod tests {
             1 => (place(), place()).prop_map(|(a, n)| Step::Zero(a, n)),
             2 => (0..4_u64, 0..4_u64).prop_map(|(from, to)| Step::Share(from, to)),
             1 => Just(Step::Spill),
+            2 => Just(Step::SpillBehind),
+            1 => Just(Step::Settle),
             2 => Just(Step::Commit),
             1 => Just(Step::CommitAsText),
             3 => Just(Step::CommitAsPatch),
@@ -471,6 +472,7 @@ mod tests {
         fn a_buffer_is_what_an_array_of_bytes_is(steps in prop::collection::vec(step(), 1..20)) {
             let store = Store::create(&Location::parse("mem:").unwrap(), &CreateOptions::default()).unwrap();
             let pager = store.pager();
+            let behind = Behind::default();
             let mut buffer = Buffer::empty();
             let mut model: Vec<u8> = Vec::new();
             for step in steps {
@@ -507,6 +509,8 @@ mod tests {
                         }
                     }
                     Step::Spill => buffer.spill(&store).unwrap(),
+                    Step::SpillBehind => buffer.spill_behind(&store, &behind).unwrap(),
+                    Step::Settle => buffer.settle_if_over(),
                     Step::CommitAsPatch => {
                         let patch = buffer.patch(false, Attrs::default(), pager).unwrap();
                         let Some(patch) = patch else { continue };

@@ -15,7 +15,7 @@ impl Buffer {
     pub fn shared(&self, index: u64, len: u64, pager: &Pager) -> Result<Option<Shared>, TreeError> {
         let page = match self.written.get(&index) {
             Some(Written::Memory(bytes)) if bytes.is_empty() => return Ok(Some(Shared(None))),
-            Some(Written::Memory(_)) => return Ok(None),
+            Some(Written::Memory(_) | Written::Leaving(_)) => return Ok(None),
             Some(Written::Page(page)) => Arc::clone(page),
             None => match self.base_page(index, pager)? {
                 BasePage::Hole => return Ok(Some(Shared(None))),

@@ -13,7 +13,7 @@ use super::create::is_dirty;
 /// The longest file: what a signed 64-bit offset reaches.
 pub(super) const MAX_LEN: u64 = i64::MAX as u64;
 /// A working copy keeps at most about that many written bytes in memory.
-const MAX_UNSAVED: u64 = 8 << 20;
+const MAX_STAYING: u64 = 4 << 20;
 
 impl View {
     /// Opens a file.
@@ -162,8 +162,9 @@ impl View {
         buffer
             .write(offset, data, self.store.pager())
             .map_err(failure::in_inode(inode.ino))?;
-        if buffer.unsaved() > MAX_UNSAVED {
-            buffer.spill(&self.store)?;
+        buffer.settle_if_over();
+        if buffer.staying() > MAX_STAYING {
+            buffer.spill_behind(&self.store, &self.behind)?;
         }
         work.state = State::Written;
         work.kill |= kill_priv;

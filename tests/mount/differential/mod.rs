@@ -49,6 +49,8 @@ impl Ext4 {
             image.display(),
             dir.display()
         ));
+        // A symbolic link may lead to the root of either.
+        sh(&format!("rmdir '{}/lost+found'", dir.display()));
         it
     }
 
