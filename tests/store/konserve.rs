@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use konserve_fs::backend::tiered::Writes;
-use konserve_fs::store::{ConnectOptions, CreateOptions, FrontOptions, Location, Store};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store};
 use konserve_fs::value::{Key, Value};
 
 const PAGE: &str = "src/store/konserve.md";
@@ -467,6 +467,7 @@ fn a_nested_miss_leaves_the_value_above_as_it_is() {
         front: Some(FrontOptions {
             dir: dir.path().join("front"),
             writes: Writes::Through,
+            done: Done::InStore,
         }),
         ..ConnectOptions::default()
     };

@@ -21,7 +21,7 @@ use std::time::Duration;
 use konserve_fs::backend::library::Library;
 use konserve_fs::backend::tiered::Writes;
 use konserve_fs::fuse::{Invalidator, MountOptions, Session, Stopper};
-use konserve_fs::store::{ConnectOptions, CreateOptions, FrontOptions, Location, Store};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store};
 use konserve_fs::value::{Key, Value};
 use konserve_fs::view::{View, ViewOptions};
 
@@ -96,6 +96,7 @@ impl Bench {
                 front: Some(FrontOptions {
                     dir: dir.path().join("front"),
                     writes: Writes::Through,
+                    done: Done::InStore,
                 }),
                 cache: Some(0),
                 ..ConnectOptions::default()
@@ -205,7 +206,7 @@ impl<'b> Round<'b> {
 
     fn through_api(&self, what: usize, new: u32) -> Action {
         let (store, path) = (&self.bench.store, &self.path);
-        let value = Value::Text(new.to_string());
+        let value = Value::Text(text(new));
         let action = match what {
             0..=3 => Action::Read(state(store.get_in(path).unwrap().as_ref())),
             4..=6 => {
@@ -232,6 +233,12 @@ impl<'b> Round<'b> {
         action
     }
 
+    fn replace(&self, new: u32) {
+        let temporary = self.file.with_extension(format!("new{new}"));
+        save(&temporary, format!("{}\n", text(new)).as_bytes()).unwrap();
+        fs::rename(&temporary, &self.file).unwrap();
+    }
+
     fn through_files(&self, what: usize, new: u32) -> Action {
         match what {
             0..=3 => match fs::read_to_string(&self.file) {
@@ -245,7 +252,7 @@ impl<'b> Round<'b> {
                 }
             },
             4..=6 => {
-                replace(&self.file, new);
+                self.replace(new);
                 Action::Put(Some(new))
             }
             _ => match fs::remove_file(&self.file) {
@@ -259,17 +266,16 @@ impl<'b> Round<'b> {
     }
 }
 
+/// What stands for a number: always as long, so that one is never the other cut off.
+fn text(number: u32) -> String {
+    format!("{number:04}")
+}
+
 fn state(value: Option<&Value>) -> State {
     value.map(|value| match value {
         Value::Text(text) => text.parse().unwrap(),
         other => panic!("{other:?}"),
     })
-}
-
-fn replace(file: &Path, new: u32) {
-    let temporary = file.with_extension(format!("new{new}"));
-    save(&temporary, format!("{new}\n").as_bytes()).unwrap();
-    fs::rename(&temporary, file).unwrap();
 }
 
 /// Whether all is as it should be.
