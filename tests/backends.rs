@@ -13,6 +13,8 @@
 mod basics;
 #[path = "backends/batches.rs"]
 mod batches;
+#[path = "backends/behind.rs"]
+mod behind;
 #[path = "backends/concurrency.rs"]
 mod concurrency;
 #[path = "backends/damage.rs"]
@@ -34,6 +36,8 @@ mod limited;
 mod listing;
 #[path = "backends/lock.rs"]
 mod lock;
+#[path = "backends/losing.rs"]
+mod losing;
 #[path = "backends/packs.rs"]
 mod packs;
 #[path = "backends/preconditions.rs"]
@@ -57,6 +61,7 @@ macro_rules! suite {
                 suite!(@storages $module $case
                     memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
                     written_through, written_around, bad_front, tiered_limited,
+                    queued_memory, carried_memory, carried_limited, written_behind,
                     #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb, #[cfg(feature = "rocksdb")] rocksdb);
             })*
         }

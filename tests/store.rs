@@ -10,6 +10,7 @@
 mod store {
     mod api;
     mod asynchronous;
+    mod behind;
     mod damage;
     mod front;
     mod fsck;

@@ -2,7 +2,7 @@
 //!
 //! A backend knows neither keys nor values nor files. [`Backend`] is the contract; the modules
 //! beside it are its implementations ([`embedded`], [`mod@file`], [`memory`], and behind features
-//! those of [`library`]) and wrappers ([`tiered`], [`metered`], [`faulty`]).
+//! those of [`library`]) and wrappers ([`tiered`], [`behind`], [`metered`], [`faulty`]).
 //!
 //! # Contract
 //!
@@ -52,6 +52,7 @@
 //! one line in `storages.rs` runs it over another one.
 
 mod batch;
+pub mod behind;
 mod deadline;
 pub mod embedded;
 mod error;

@@ -16,6 +16,9 @@
 //! No call waits for the front longer than a second, and after [`TOLERATED`] failures in a row it is left
 //! alone for a while.
 //!
+//! Where a write is to be done before the back has it, the back is one with a queue before it: see
+//! [`behind`](super::behind).
+//!
 //! A blob that the front gives has the version of its content: the back must be one that assigns none.
 //!
 //! Nobody else may write to the back meanwhile. Stale addresses are known as long as the wrapper lives:

@@ -127,6 +127,7 @@ impl Daemon {
             wait: denied.as_ref().map_or(HANDOVER, |_| Duration::ZERO),
             cache: self.options.cache,
             front: self.options.front(),
+            without_front: self.options.without_front,
             ..ConnectOptions::default()
         };
         match Store::connect(&self.location, &options) {

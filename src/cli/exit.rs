@@ -131,6 +131,7 @@ fn store(error: &StoreError) -> Exit {
         StoreError::BadLocation { .. } | StoreError::EmptyPath => Exit::Usage,
         StoreError::Exists { .. }
         | StoreError::Front { .. }
+        | StoreError::Behind { .. }
         | StoreError::SnapshotExists { .. }
         | StoreError::WrongId { .. }
         | StoreError::Occupied { .. }

@@ -36,6 +36,9 @@ Options of -o, separated by commas; of two that contradict each other the later 
   front=DIR             keep copies of what the store has in this directory, on a faster disk, and read
                         from there; only what is in the store counts, so it may fail or be removed
   around                with front=: writes go to the store alone, and to the front when they are read
+  behind                with front=: a write is done when it is in a queue there, which is brought to the
+                        store a little later; until then it is nowhere else, and an fsync says no more
+  without-front         with ro: the store without what waits in such a queue, which is older
   sweep=AGE             evict keys that were not written for so long (30d, 36h), as kfs sweep does
   snapshot=AGE          take a snapshot so often (1h, 15m), if something has changed, and name it as
                         auto-2026-01-31T04:00:00Z

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::api::{Change, Keys};
 use super::binary::BlobReader;
-use super::lifecycle::{ConnectOptions, CreateOptions};
+use super::connect::ConnectOptions;
+use super::lifecycle::CreateOptions;
 use super::location::Location;
 use super::log::Log;
 use super::multi::Condition;

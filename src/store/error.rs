@@ -74,6 +74,20 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
+    /// What a store was told last waits in its front, which is not given.
+    #[error(
+        "{location}: what was written last waits in its front {front}: give that, too, as with \
+         kfs mount -o front={front},behind; if it is lost, remove {mark}, and the store is as it was \
+         before that"
+    )]
+    Behind {
+        /// Where the store is.
+        location: String,
+        /// The directory of the front, as it was called then.
+        front: String,
+        /// The file in the store that says so.
+        mark: String,
+    },
     /// The handle was opened for reading only.
     #[error("the store is open for reading only")]
     ReadOnly,

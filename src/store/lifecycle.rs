@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
 use super::commit::{misses_page, read_payload};
+use super::connect::ConnectOptions;
 use super::docs::{Docs, Slot};
-use super::front::{Front, FrontOptions, take_mark};
+use super::front::Tiers;
 use super::header::{FORMAT, HEADER, Header};
 use super::meters::Meters;
 use super::pages::PageWrites;
@@ -20,7 +20,7 @@ use super::{
     CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, storage,
 };
 use crate::backend::metered::{Calls, Metered};
-use crate::backend::{Access, Backend, Deadline, Precondition};
+use crate::backend::{Backend, Deadline, Precondition};
 use crate::codec::{Codec, Compressor};
 use crate::journal::{JournalRecord, Recovery};
 use crate::tree::{
@@ -59,33 +59,6 @@ impl Default for CreateOptions {
             id: None,
             compressor: Compressor::Lz4,
             replica: None,
-        }
-    }
-}
-
-/// How a store is connected.
-#[derive(Clone, Debug)]
-pub struct ConnectOptions {
-    /// The UUID it must have.
-    pub id: Option<Uuid>,
-    /// Whether writes are refused.
-    pub read_only: bool,
-    /// How long to wait for a holder that is shutting down.
-    pub wait: Duration,
-    /// Bytes of decoded pages and documents to keep in memory; 32 MiB if not given.
-    pub cache: Option<u64>,
-    /// A front before the storage; none where nothing is written.
-    pub front: Option<FrontOptions>,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        Self {
-            id: None,
-            read_only: false,
-            wait: Duration::ZERO,
-            cache: None,
-            front: None,
         }
     }
 }
@@ -162,46 +135,6 @@ impl Store {
             &header,
             &ConnectOptions::default(),
         )
-    }
-
-    /// Connects to a store.
-    ///
-    /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::Format`],
-    /// [`StoreError::WrongId`], [`StoreError::InUse`], or damage that was found.
-    pub fn connect(location: &Location, options: &ConnectOptions) -> Result<Self, StoreError> {
-        let (backend, guard): (Arc<dyn Backend>, _) = match location {
-            Location::Memory(id) => {
-                let (backend, guard) = registry::connect(*id)?;
-                (backend, Some(guard))
-            }
-            Location::Embedded(dir)
-            | Location::File(dir)
-            | Location::Lmdb(dir)
-            | Location::RocksDb(dir) => {
-                let access = if options.read_only {
-                    Access::Read
-                } else {
-                    Access::ReadWrite
-                };
-                (storage::open(location, dir, access, options.wait)?, None)
-            }
-        };
-        let header =
-            Header::read(&*backend, location, Deadline::after(PATIENCE))?.ok_or_else(|| {
-                StoreError::NotAStore {
-                    location: location.to_string(),
-                    reason: "it has no header".to_owned(),
-                }
-            })?;
-        if let Some(expected) = options.id.filter(|e| *e != header.id) {
-            return Err(StoreError::WrongId {
-                location: location.to_string(),
-                found: header.id,
-                expected,
-            });
-        }
-        Self::start(location, backend, guard, &header, options)
     }
 
     /// Whether there is a store. Where that cannot be found out, as without permission, the answer is
@@ -332,7 +265,12 @@ impl Store {
         wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
     ) -> Result<Self, StoreError> {
         let location = Location::Embedded(dir.to_owned());
-        let backend = storage::open(&location, dir, Access::ReadWrite, Duration::from_secs(10))?;
+        let backend = storage::open(
+            &location,
+            dir,
+            crate::backend::Access::ReadWrite,
+            std::time::Duration::from_secs(10),
+        )?;
         let header = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
         let header = header.ok_or(StoreError::Released)?;
         let options = ConnectOptions {
@@ -351,22 +289,31 @@ impl Store {
         header: &Header,
         options: &ConnectOptions,
     ) -> Result<Self, StoreError> {
+        let tiers = Tiers::plain(location, backend);
+        Self::start_over(location, tiers, guard, header, options)
+    }
+
+    pub(super) fn start_over(
+        location: &Location,
+        tiers: Tiers,
+        guard: Option<registry::Guard>,
+        header: &Header,
+        options: &ConnectOptions,
+    ) -> Result<Self, StoreError> {
         let read_only = options.read_only;
         let cache = options.cache.unwrap_or(CACHE);
         let codec = Codec::new(header.id, header.compressor);
-        let dir = location.directory().filter(|_| !read_only);
-        let mark = dir.map(take_mark).transpose()?.flatten();
-        let front = match (dir, &options.front) {
-            (Some(dir), Some(front)) => Some(Front::open(front, Arc::clone(&backend), dir, mark)?),
-            _ => None,
-        };
-        let backend = front.as_ref().map_or(backend, Front::backend);
+        let Tiers {
+            backend,
+            front,
+            journal: journal_dir,
+        } = tiers;
         let calls = Arc::new(Calls::default());
         let backend = Arc::new(Metered::new(backend, Arc::clone(&calls)));
         let pager = Arc::new(Pager::new(backend, codec, header.pages, cache - cache / 4));
-        let journal = location.directory().map(|dir| dir.join(JOURNAL));
-        let mut recovery = journal
-            .map(|dir| Recovery::read(&dir, &header.id, header.folded))
+        let mut recovery = journal_dir
+            .as_ref()
+            .map(|dir| Recovery::read(dir, &header.id, header.folded))
             .transpose()?;
         if !read_only && header.format < FORMAT {
             let deadline = pager.deadline();
@@ -405,6 +352,7 @@ impl Store {
             compressor: header.compressor,
             read_only,
             pager,
+            journal_dir,
             docs,
             clock,
             journal,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::front::Front;
 use super::{Store, StoreError, fork};
+use crate::backend::behind::Standing as Queued;
 use crate::backend::metered::Calls;
 use crate::meter::{Counter, Group, Times};
 use crate::tree::CacheUse;
@@ -170,6 +172,25 @@ pub struct Standing {
     pub snapshots: u64,
     /// How many transactions are under way, each over a state of its own.
     pub forks: u64,
+    /// The front, if the store has one.
+    pub front: Option<FrontUse>,
+}
+
+/// What a store has of its front.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrontUse {
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads that the storage behind it answered.
+    pub misses: u64,
+    /// Calls to it that failed, and copies in it that were damaged.
+    pub failures: u64,
+    /// Blobs that are read past it, as it failed to take what was written.
+    pub stale: u64,
+    /// What its directory takes on disk.
+    pub bytes: u64,
+    /// What waits in it for the storage behind it, where writes do.
+    pub queue: Option<Queued>,
 }
 
 impl Store {
@@ -202,6 +223,7 @@ impl Store {
             dead_bytes: inner.pager.backend().garbage(),
             snapshots: snapshots.len() as u64,
             forks: forks.len() as u64,
+            front: inner.front.as_ref().map(Front::standing),
         }
     }
 

@@ -15,6 +15,7 @@ mod binary;
 mod check;
 mod clock;
 mod commit;
+mod connect;
 mod docs;
 mod epochs;
 mod error;
@@ -45,7 +46,7 @@ mod unfinished;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -56,18 +57,19 @@ pub use api::{Change, Keys};
 pub use asynchronous::{AsyncStore, Pieces, Stream};
 pub use binary::{BlobReader, BlobWriter};
 pub use check::{Finding, Repair, Report, Watcher, check, repair};
+pub use connect::ConnectOptions;
 pub use epochs::Changed;
 pub use error::StoreError;
 pub use fork::PREFIX as FORK_PREFIX;
-pub use front::FrontOptions;
+pub use front::{Done, FrontOptions};
 pub use header::FORMAT;
 pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;
-pub use lifecycle::{ConnectOptions, CreateOptions, Replica};
+pub use lifecycle::{CreateOptions, Replica};
 pub use location::{AtPath, Location};
 pub use log::Log;
 pub use mark::{Incoming, Position, read_identity, write_identity};
-pub use meters::{Meters, Phase, Rounds, Standing};
+pub use meters::{FrontUse, Meters, Phase, Rounds, Standing};
 pub use multi::Condition;
 pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
@@ -103,6 +105,8 @@ struct Inner {
     compressor: Compressor,
     read_only: bool,
     pager: Arc<Pager>,
+    /// The journal's directory.
+    journal_dir: Option<PathBuf>,
     docs: docs::Docs,
     clock: clock::Clock,
     journal: Option<Journal>,

@@ -47,6 +47,7 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::Format { .. }
         | StoreError::InUse { .. }
         | StoreError::Front { .. }
+        | StoreError::Behind { .. }
         | StoreError::SnapshotExists { .. }
         | StoreError::HalfReceived { .. }
         | StoreError::EmptyPath

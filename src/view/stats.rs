@@ -5,6 +5,10 @@
 //! `kfs_SECTION_NAME`, in JSON the field NAME of the object SECTION, without the `_total` of what is
 //! counted. Units are seconds and bytes. Counts begin when the store is connected.
 //!
+//! Whether memory is well used shows in `cache`, for decoded pages and for documents, and whether the
+//! front's disk is in `front`: what was looked for there and found (`hits`) or not (`misses`), and how
+//! large it is. What waits in it with `-o front=DIR,behind` is in `queue`.
+//!
 //! [text format]: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 use std::fmt::Write;
@@ -14,7 +18,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::View;
 use crate::meter::{self, Group, LIMITS, Times};
-use crate::store::{Phase, Rounds};
+use crate::store::{FrontUse, Phase, Rounds};
 use crate::tree::CacheUse;
 
 /// Numbers in sections.
@@ -270,6 +274,7 @@ impl View {
         }
         self.of_files(&mut stats);
         self.of_store(&mut stats);
+        of_front(&mut stats, self.store.standing().front.as_ref());
         self.of_space(&mut stats);
         of_process(&mut stats);
         stats
@@ -377,6 +382,39 @@ impl View {
         stats.gauge(section, "dead_bytes", help, now.dead_bytes);
         of_rounds(stats, &meters.rounds);
     }
+}
+
+/// A store without a front has none of these.
+fn of_front(stats: &mut Stats, front: Option<&FrontUse>) {
+    let Some(front) = front else {
+        return;
+    };
+    let section = "front";
+    let help = "Reads that the front answered.";
+    stats.counter(section, "hits_total", help, front.hits);
+    let help = "Reads that the storage behind it answered.";
+    stats.counter(section, "misses_total", help, front.misses);
+    let help = "Calls of the front that failed, and copies in it that were damaged.";
+    stats.counter(section, "failures_total", help, front.failures);
+    let help = "Blobs that are read past it, as it failed to take what was written.";
+    stats.gauge(section, "stale_blobs", help, front.stale);
+    let help = "What its directory takes on disk.";
+    stats.gauge(section, "size_bytes", help, front.bytes);
+    let Some(queue) = &front.queue else {
+        return;
+    };
+    let section = "queue";
+    let help = "Bytes of writes that wait in the front for the storage behind it.";
+    stats.gauge(section, "waiting_bytes", help, queue.bytes);
+    let help = "Records of these: writes and batches of them.";
+    stats.gauge(section, "waiting_records", help, queue.records);
+    let help = "Records that it has taken.";
+    stats.counter(section, "carried_records_total", help, queue.carried);
+    let help = "How often it failed to take some; the log says why.";
+    stats.counter(section, "failures_total", help, queue.failures);
+    let help = "Whether it failed the last time.";
+    let failing = u64::from(queue.failure.is_some());
+    stats.gauge(section, "failing", help, failing);
 }
 
 fn of_rounds(stats: &mut Stats, rounds: &Rounds) {

@@ -1,5 +1,7 @@
 //! A storage that can do less: the cases assert what is missing as an error.
 
+use std::sync::Arc;
+
 use konserve_fs::backend::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, Operation, Precondition, Result,
     Written,
@@ -7,10 +9,10 @@ use konserve_fs::backend::{
 
 /// A wrapper that takes batches and conditional deletes away.
 #[derive(Debug)]
-pub struct Limited<B>(B);
+pub struct Limited(Arc<dyn Backend>);
 
-impl<B> Limited<B> {
-    pub fn new(inner: B) -> Self {
+impl Limited {
+    pub fn new(inner: Arc<impl Backend + 'static>) -> Self {
         Self(inner)
     }
 }
@@ -24,7 +26,7 @@ fn unsupported(operation: Operation, address: &[u8], capability: &'static str) -
     }
 }
 
-impl<B: Backend> Backend for Limited<B> {
+impl Backend for Limited {
     fn name(&self) -> &'static str {
         "limited"
     }

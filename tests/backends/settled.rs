@@ -1,14 +1,14 @@
-//! A file storage whose writes return when they are in files.
+//! A storage whose writes return when its work in the background is done.
 
-use konserve_fs::backend::file::Files;
 use konserve_fs::backend::{
     Backend, Batch, Blob, Capabilities, Deadline, Precondition, Result, Written,
 };
 
+/// A storage, and how its work is done.
 #[derive(Debug)]
-pub struct Settled(pub Files);
+pub struct Settled<B>(pub B, pub fn(&B, Deadline) -> Result<()>);
 
-impl Backend for Settled {
+impl<B: Backend> Backend for Settled<B> {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -29,7 +29,7 @@ impl Backend for Settled {
         deadline: Deadline,
     ) -> Result<Written> {
         let written = self.0.put(address, bytes, precondition, deadline)?;
-        self.0.settle(deadline)?;
+        (self.1)(&self.0, deadline)?;
         Ok(written)
     }
 
@@ -40,7 +40,7 @@ impl Backend for Settled {
         deadline: Deadline,
     ) -> Result<bool> {
         let deleted = self.0.delete(address, precondition, deadline)?;
-        self.0.settle(deadline)?;
+        (self.1)(&self.0, deadline)?;
         Ok(deleted)
     }
 
@@ -56,7 +56,7 @@ impl Backend for Settled {
 
     fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
         self.0.apply(batch, deadline)?;
-        self.0.settle(deadline)
+        (self.1)(&self.0, deadline)
     }
 
     fn sync(&self, deadline: Deadline) -> Result<()> {

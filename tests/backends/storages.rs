@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use std::path::Path;
 
+use konserve_fs::backend::behind::{Behind, Bound, Carrying};
 use konserve_fs::backend::embedded::Embedded;
 use konserve_fs::backend::faulty::{Faults, Faulty};
 use konserve_fs::backend::file::Files;
@@ -15,6 +16,7 @@ use konserve_fs::backend::metered::{Calls, Metered};
 use konserve_fs::backend::tiered::{Front, Tiered, Writes};
 use konserve_fs::backend::{Access, Backend, Deadline, Result};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::example::OneFile;
 use crate::limited::Limited;
@@ -70,7 +72,10 @@ pub fn rocksdb() -> Storage {
 /// A file storage that has everything in files, and nothing in its log, when a write returns.
 pub fn settled_file() -> Storage {
     let dir = tempfile::tempdir().unwrap();
-    let backend = Arc::new(Settled(Files::create(dir.path(), Duration::ZERO).unwrap()));
+    let backend = Arc::new(Settled(
+        Files::create(dir.path(), Duration::ZERO).unwrap(),
+        Files::settle,
+    ));
     Storage {
         backend,
         _dir: Some(dir),
@@ -85,7 +90,7 @@ pub fn metered_memory() -> Storage {
 
 /// A storage without batches and without conditional deletes.
 pub fn limited() -> Storage {
-    Storage::in_memory(Limited::new(Memory::new()))
+    Storage::in_memory(Limited::new(Arc::new(Memory::new())))
 }
 
 /// A storage with another in front of it.
@@ -103,6 +108,53 @@ pub fn written_through() -> Storage {
 
 pub fn written_around() -> Storage {
     with_front(Arc::new(Memory::new()), file(), Writes::Around)
+}
+
+/// A queue before a storage, carried when it is told to be.
+fn queued(back: Arc<dyn Backend>) -> (Behind, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let when = Carrying::WhenTold;
+    let queue = Behind::open(dir.path(), Uuid::nil(), back, Bound::default(), when);
+    (queue.unwrap(), dir)
+}
+
+/// A queue of which nothing gets into the storage.
+pub fn queued_memory() -> Storage {
+    let (queue, dir) = queued(Arc::new(Memory::new()));
+    Storage {
+        backend: Arc::new(queue),
+        _dir: Some(dir),
+    }
+}
+
+/// One of which everything has, when a write returns.
+pub fn carried_memory() -> Storage {
+    let (queue, dir) = queued(Arc::new(Memory::new()));
+    Storage {
+        backend: Arc::new(Settled(queue, Behind::drain)),
+        _dir: Some(dir),
+    }
+}
+
+/// The same before a storage that can do less.
+pub fn carried_limited() -> Storage {
+    let (queue, dir) = queued(Arc::new(Limited::new(Arc::new(Memory::new()))));
+    Storage {
+        backend: Arc::new(Settled(queue, Behind::drain)),
+        _dir: Some(dir),
+    }
+}
+
+/// A queue that is carried when it is time to, with copies before it.
+pub fn written_behind() -> Storage {
+    let dir = tempfile::tempdir().unwrap();
+    let (back, when) = (Arc::new(Memory::new()), Carrying::InBackground);
+    let queue = Behind::open(dir.path(), Uuid::nil(), back, Bound::default(), when).unwrap();
+    let back = Storage {
+        backend: Arc::new(queue),
+        _dir: Some(dir),
+    };
+    with_front(Arc::new(Memory::new()), back, Writes::Through)
 }
 
 /// A front of which every third call fails, in one way or another.

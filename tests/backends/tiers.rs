@@ -22,7 +22,7 @@ fn faulty() -> Arc<Faulty> {
 }
 
 /// Everything fails.
-fn down() -> Faults {
+pub fn down() -> Faults {
     Faults {
         error: 1000,
         ..Faults::default()
@@ -143,10 +143,14 @@ fn a_front_is_populated_with_what_it_lacks() {
 }
 
 /// What a seed chooses.
-struct Choice(u64);
+pub struct Choice(pub u64);
 
 impl Choice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn index(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).unwrap()
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -8,7 +8,7 @@ use konserve_fs::backend::file::Files;
 use konserve_fs::backend::tiered::Writes;
 use konserve_fs::backend::{Access, Backend, Precondition};
 use konserve_fs::gc;
-use konserve_fs::store::{ConnectOptions, CreateOptions, FrontOptions, Location, Store};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store};
 use konserve_fs::value::{Key, Value};
 
 use super::fsck::soon;
@@ -41,6 +41,7 @@ impl Bench {
             front: Some(FrontOptions {
                 dir: self.front(),
                 writes,
+                done: Done::InStore,
             }),
             ..ConnectOptions::default()
         }
@@ -186,6 +187,7 @@ fn what_is_no_front_is_neither_used_nor_touched() {
             front: Some(FrontOptions {
                 dir,
                 writes: Writes::Through,
+                done: Done::InStore,
             }),
             ..ConnectOptions::default()
         };

@@ -12,7 +12,7 @@ use konserve_fs::value::{Key, KeyPath, Value, edn};
 
 /// What a check tells of.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     findings: Vec<Finding>,
     /// The check is told to end after so many bytes.
     patience: Option<u64>,

@@ -48,11 +48,9 @@
 mod blob;
 mod disk;
 mod list;
-mod mark;
 mod name;
 mod ops;
 mod overlay;
-mod record;
 mod salvage;
 mod worker;
 
@@ -66,7 +64,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::identity::Kind;
-use super::log::from_log;
+use super::log::{applied, from_log, record};
 use super::{
     Access, BackendError, Deadline, LOCK_FILE, Lock, Operation, Result, identity, replace,
 };
@@ -196,17 +194,17 @@ impl Files {
         let in_log = |error| from_log(Operation::Open, address, error);
         let disk = Disk::new(root, id);
         disk.check()?;
-        let applied = mark::read(root)?;
+        let up_to = applied::read(root)?;
         let shared = Arc::new(Shared::new(root.to_owned(), disk));
         let writing = match access {
             Access::Read => {
-                let mut log = Recovery::read(&dir, &id, applied).map_err(in_log)?;
+                let mut log = Recovery::read(&dir, &id, up_to).map_err(in_log)?;
                 replay(&shared, address, &log.take_records())?;
                 None
             }
             Access::ReadWrite => {
                 shared.disk.remove_unfinished()?;
-                let (log, records) = Journal::open(&dir, &id, applied).map_err(in_log)?;
+                let (log, records) = Journal::open(&dir, &id, up_to).map_err(in_log)?;
                 replay(&shared, address, &records)?;
                 let log = Arc::new(log);
                 let worker = Worker::start(&shared, Arc::clone(&log))

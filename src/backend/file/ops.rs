@@ -2,12 +2,12 @@
 
 use parking_lot::MutexGuard;
 
-use super::record::{self, Write};
 use super::{Files, NAME, Writing};
-use crate::backend::log::from_log;
+use crate::backend::log::record::{self, Write};
+use crate::backend::log::{changes, from_log};
 use crate::backend::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
-    Precondition, Result, Sharing, Written, check_address, check_size, end_of_prefix,
+    Precondition, Result, Sharing, Written, check_address, check_size,
 };
 
 impl Files {
@@ -144,27 +144,11 @@ impl Backend for Files {
         deadline: Deadline,
     ) -> Result<Vec<Vec<u8>>> {
         deadline.check(Operation::List, prefix)?;
-        // The address next to `after` is the one with a zero at its end.
-        let start = match after {
-            Some(after) if after >= prefix => [after, &[0]].concat(),
-            _ => prefix.to_vec(),
-        };
-        let end = end_of_prefix(prefix);
-        if end.as_deref().is_some_and(|end| end <= start.as_slice()) {
-            return Ok(Vec::new());
-        }
-        // What is not in files first: meanwhile it may get there.
-        let changes = self
-            .shared
-            .overlay
-            .read()
-            .changes(&start, end.as_deref(), limit);
-        let count = limit.saturating_add(changes.deleted());
-        let in_files = self
-            .shared
-            .disk
-            .list(&start, end.as_deref(), count, deadline)?;
-        Ok(changes.over(in_files, limit))
+        changes::list(
+            (prefix, after, limit),
+            |start, end, blobs| self.shared.overlay.read().changes(start, end, blobs),
+            |start, end, count| self.shared.disk.list(start, end, count, deadline),
+        )
     }
 
     fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {

@@ -5,7 +5,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::record::Write;
+use crate::backend::log::changes::Changes;
+use crate::backend::log::record::Write;
 
 /// What a write leaves at an address; `None` is no blob.
 pub type Content = Option<Arc<[u8]>>;
@@ -95,7 +96,7 @@ impl Overlay {
             .flat_map(|sealed| sealed.writes.range::<[u8], _>(range));
         let (mut newer, mut older) = (newer.peekable(), older.peekable());
         let mut changes = Changes::default();
-        while changes.blobs < blobs {
+        while changes.blobs() < blobs {
             let next = match (newer.peek(), older.peek()) {
                 (Some((a, _)), Some((b, _))) if b < a => older.next(),
                 (Some((a, _)), Some((b, _))) if a == b => {
@@ -108,33 +109,8 @@ impl Overlay {
             let Some((address, content)) = next else {
                 break;
             };
-            changes.blobs += usize::from(content.is_some());
-            changes.there.insert(address.clone(), content.is_some());
+            changes.add(address, content.is_some());
         }
         changes
-    }
-}
-
-/// A part of what an overlay has.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Whether there is a blob.
-    pub there: BTreeMap<Vec<u8>, bool>,
-    blobs: usize,
-}
-
-impl Changes {
-    /// How many addresses have no blob any more.
-    pub fn deleted(&self) -> usize {
-        self.there.len() - self.blobs
-    }
-
-    /// The addresses that have a blob, given those `in_files`: up to `limit`, in order.
-    pub fn over(mut self, in_files: Vec<Vec<u8>>, limit: usize) -> Vec<Vec<u8>> {
-        for address in in_files {
-            self.there.entry(address).or_insert(true);
-        }
-        let there = self.there.into_iter().filter(|(_, there)| *there);
-        there.map(|(address, _)| address).take(limit).collect()
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::record::{self, Write};
-use super::{FILES_DIR, KIND, LOG_DIR, failed, mark};
-use crate::backend::log::from_log;
+use super::{FILES_DIR, KIND, LOG_DIR, failed};
+use crate::backend::log::record::{self, Write};
+use crate::backend::log::{applied as mark, from_log};
 use crate::backend::replace::{replace_dir, sync_dir};
 use crate::backend::{Access, BackendError, Flaw, Lock, Operation, Result, identity};
 use crate::journal::{self, Recovery};

@@ -11,10 +11,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::warn;
 
 use super::disk::Disk;
-use super::mark;
 use super::overlay::{Generation, Overlay};
-use super::record::Write;
-use crate::backend::log::from_log;
+use crate::backend::log::record::Write;
+use crate::backend::log::{applied, from_log};
 use crate::backend::{BackendError, Deadline, Operation, Result};
 use crate::journal::Journal;
 
@@ -201,7 +200,7 @@ impl Shared {
         log.sync_to(generation.last)
             .map_err(|e| from_log(Operation::Sync, dir, e))?;
         self.disk.write(generation.writes())?;
-        mark::write(&self.root, generation.last)?;
+        applied::write(&self.root, generation.last)?;
         self.overlay.write().sealed = None;
         if let Err(error) = log.release(generation.last) {
             warn!("the log of the file storage could not be shortened: {error}");

@@ -11,7 +11,7 @@ pub use parse::{OptionError, age, byte_count};
 use crate::backend::tiered::Writes;
 use crate::snapshot::Retention;
 use crate::snapshot::automatic::Schedule;
-use crate::store::FrontOptions;
+use crate::store::{Done, FrontOptions};
 
 /// Options of a mount, as given with `-o` in a comma-separated list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub struct MountOptions {
     pub front: Option<PathBuf>,
     /// `around`: writes go around the front.
     pub around: bool,
+    /// `behind`: writes are done when they are in the front.
+    pub behind: bool,
+    /// `without-front`, with `ro`: what waits in a front is not wanted.
+    pub without_front: bool,
     /// `sweep=AGE`: keys that were not written for so long are evicted.
     pub sweep: Option<Duration>,
     /// `snapshot=AGE`: a snapshot is taken so often, if something has changed.
@@ -76,7 +80,12 @@ impl MountOptions {
             Writes::Through
         };
         let dir = self.front.clone()?;
-        Some(FrontOptions { dir, writes })
+        let done = if self.behind {
+            Done::InFront
+        } else {
+            Done::InStore
+        };
+        Some(FrontOptions { dir, writes, done })
     }
 
     /// When snapshots are taken without being asked for, if they are.
@@ -199,6 +208,8 @@ impl Default for MountOptions {
             cache: None,
             front: None,
             around: false,
+            behind: false,
+            without_front: false,
             sweep: None,
             snapshot: None,
             keep: Retention::default(),

@@ -42,7 +42,7 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around sweep=AGE snapshot=AGE \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around behind without-front sweep=AGE snapshot=AGE \
     keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N nonempty threads=N \
     timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
@@ -58,11 +58,30 @@ impl MountOptions {
         for option in split(list) {
             options.set(&option)?;
         }
-        if options.front.is_none() && options.around {
-            return Err(OptionError::Alone {
-                name: "around",
-                with: "front=DIR",
-            });
+        let alone = [
+            (
+                options.around,
+                options.front.is_some(),
+                "around",
+                "front=DIR",
+            ),
+            (
+                options.behind,
+                options.front.is_some(),
+                "behind",
+                "front=DIR",
+            ),
+            (
+                options.without_front,
+                options.read_only,
+                "without-front",
+                "ro",
+            ),
+        ];
+        for (given, has, name, with) in alone {
+            if given && !has {
+                return Err(OptionError::Alone { name, with });
+            }
         }
         if options.snapshot.is_none() && !options.keep.is_empty() {
             return Err(OptionError::Alone {
@@ -102,6 +121,8 @@ impl MountOptions {
             "noexec" => self.exec = false,
             "writeback" => self.writeback = true,
             "around" => self.around = true,
+            "behind" => self.behind = true,
+            "without-front" => self.without_front = true,
             "nonempty" => self.nonempty = true,
             // mount(8) acts upon these and hands them on.
             "" | "defaults" | "auto" | "noauto" | "user" | "nouser" | "users" | "owner"

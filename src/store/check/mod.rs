@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 pub use repair::{Repair, repair};
 
+use super::front::behind::Mark;
 use super::header::Header;
 use super::lifecycle::JOURNAL;
 use super::storage::{self, in_use, missing_or_other};
@@ -110,6 +111,9 @@ pub fn check(location: &Location, watcher: &mut dyn Watcher) -> Result<Report, S
     };
     if !storage::exists(location, dir)? {
         return Err(missing_or_other(dir, location));
+    }
+    if let Some(mark) = Mark::read(dir)? {
+        return Err(mark.refusal(location));
     }
     let mut check = Check::new(watcher);
     if let Some(subject) = open(location, dir, &mut check)? {
@@ -302,7 +306,7 @@ impl Store {
             pager: Arc::clone(&self.inner.pager),
             id: self.id(),
             header,
-            journal: self.location().directory().map(|dir| dir.join(JOURNAL)),
+            journal: self.inner.journal_dir.clone(),
             live: true,
         };
         check.all(&subject)?;

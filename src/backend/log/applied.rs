@@ -1,6 +1,6 @@
-//! The file `applied`: up to which record of the log everything is in files.
-//! It is as drawn in `number`, with the magic `KFSA`. A storage that has never put anything into files
-//! has none.
+//! The file `applied`: up to which record of the log everything is where it belongs.
+//! It is as drawn in `number`, with the magic `KFSA`. A log of which nothing has been put there yet has
+//! none.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::backend::replace::replace;
 use crate::backend::{BackendError, Operation, Result, number};
 
-/// Its name in the storage's directory.
+/// Its name, beside the log's directory.
 pub const NAME: &str = "applied";
 const MAGIC: [u8; 4] = *b"KFSA";
 

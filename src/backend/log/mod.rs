@@ -1,4 +1,9 @@
-//! What goes wrong in a storage's own log, which is a journal.
+//! A storage's own log of writes, which is a journal: what its records say, up to which one everything
+//! is where it belongs, and what goes wrong in it.
+
+pub mod applied;
+pub mod changes;
+pub mod record;
 
 use super::{BackendError, Operation};
 use crate::journal::JournalError;

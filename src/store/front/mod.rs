@@ -8,9 +8,13 @@
 //! STORE/kfs.front  the mark: a UUID, made at that end and removed by whoever opens the store for writing
 //! ```
 //!
+//! and what [`behind`] draws, where writes wait there.
+//!
 //! What it has is believed only if its last use came to a proper end, and nobody has written to the store
 //! since: then the mark is still there, and the header, for stores that were brought back from a backup,
 //! is the same. Else it is emptied; nothing is lost by that, as everything is in the store itself.
+
+pub mod behind;
 
 use std::fs;
 use std::io;
@@ -20,8 +24,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::StoreError;
 use super::header::HEADER;
+use super::lifecycle::JOURNAL;
+use super::{FrontUse, Location, StoreError, disk_use};
 use crate::backend::embedded::Embedded;
 use crate::backend::tiered::{Front as Known, Tally, Tiered, Writes};
 use crate::backend::{Access, Backend, Deadline, replace};
@@ -39,8 +44,109 @@ pub const MARK: &str = "kfs.front";
 pub struct FrontOptions {
     /// Its directory, which is made if it is not there.
     pub dir: PathBuf,
-    /// What writes do with it.
+    /// What writes do with its copies.
     pub writes: Writes,
+    /// When a write is done.
+    pub done: Done,
+}
+
+/// When a write is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Done {
+    /// When it is in the store, which has everything at any time.
+    #[default]
+    InStore,
+    /// When it is in the front, which brings it to the store a little later (write-behind). On disk
+    /// then means on the front's disk.
+    InFront,
+}
+
+/// What a store is read from and written to.
+pub struct Tiers {
+    pub backend: Arc<dyn Backend>,
+    pub front: Option<Front>,
+    /// Its directory; `None` for a store in memory.
+    pub journal: Option<PathBuf>,
+}
+
+impl Tiers {
+    /// The store's own storage, and nothing else.
+    pub fn plain(location: &Location, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            front: None,
+            journal: location.directory().map(|dir| dir.join(JOURNAL)),
+        }
+    }
+
+    /// What waits in a queue, if there is one, over the store's own storage.
+    pub fn waiting(
+        location: &Location,
+        backend: Arc<dyn Backend>,
+        queue: Option<&behind::Queue>,
+    ) -> Self {
+        match queue {
+            None => Self::plain(location, backend),
+            Some(queue) => Self {
+                backend: queue.backend(),
+                front: None,
+                journal: Some(queue.journal()),
+            },
+        }
+    }
+
+    /// Puts a front before it, whose copies are believed if they are those that `mark` tells of, which
+    /// was in the directory `store`.
+    ///
+    /// # Errors
+    /// [`StoreError::Front`].
+    pub fn with_front(
+        self,
+        copies: Copies,
+        options: &FrontOptions,
+        (store, mark): (&Path, Option<String>),
+        queue: Option<behind::Queue>,
+    ) -> Result<Self, StoreError> {
+        let front = Front::open(
+            copies,
+            options,
+            Arc::clone(&self.backend),
+            store,
+            mark,
+            queue,
+        )?;
+        Ok(Self {
+            backend: front.backend(),
+            front: Some(front),
+            ..self
+        })
+    }
+}
+
+/// The directory of a front, which is nobody else's from here on.
+pub struct Copies {
+    dir: PathBuf,
+    blobs: Arc<dyn Backend>,
+}
+
+impl Copies {
+    /// Takes a front, or makes one.
+    ///
+    /// # Errors
+    /// [`StoreError::Front`] if the directory is none, or does not open.
+    pub fn take(options: &FrontOptions) -> Result<Self, StoreError> {
+        let dir = options.dir.clone();
+        let refuse = |reason: String| refuse(&dir, reason);
+        prepare(&dir).map_err(refuse)?;
+        let blobs = dir.join(BLOBS);
+        let opened = match Embedded::exists(&blobs) {
+            Ok(true) => Embedded::open(&blobs, Access::ReadWrite, Duration::ZERO),
+            Ok(false) => Embedded::create(&blobs, Duration::ZERO),
+            Err(e) => Err(e),
+        };
+        let blobs = Arc::new(opened.map_err(|e| refuse(e.to_string()))?);
+        Ok(Self { dir, blobs })
+    }
 }
 
 /// The front of a connected store.
@@ -51,34 +157,20 @@ pub struct Front {
     tiered: Arc<Tiered>,
     blobs: Arc<dyn Backend>,
     back: Arc<dyn Backend>,
+    queue: Option<behind::Queue>,
 }
 
 impl Front {
-    /// Opens or makes a front for the storage of the store in the directory `store`, whose mark was
-    /// `mark`.
-    ///
-    /// # Errors
-    /// [`StoreError::Front`] if the directory is none, or does not open.
-    pub fn open(
+    fn open(
+        copies: Copies,
         options: &FrontOptions,
         back: Arc<dyn Backend>,
         store: &Path,
         mark: Option<String>,
+        queue: Option<behind::Queue>,
     ) -> Result<Self, StoreError> {
-        let dir = options.dir.clone();
-        let refuse = |reason: String| StoreError::Front {
-            dir: dir.display().to_string(),
-            reason,
-        };
-        prepare(&dir).map_err(refuse)?;
-        let blobs = dir.join(BLOBS);
-        let opened = match Embedded::exists(&blobs) {
-            Ok(true) => Embedded::open(&blobs, Access::ReadWrite, Duration::ZERO),
-            Ok(false) => Embedded::create(&blobs, Duration::ZERO),
-            Err(e) => Err(e),
-        };
-        let blobs: Arc<dyn Backend> = Arc::new(opened.map_err(|e| refuse(e.to_string()))?);
-        let coherent = take(&dir, COHERENT).map_err(|e| refuse(e.to_string()))?;
+        let Copies { dir, blobs } = copies;
+        let coherent = take(&dir, COHERENT).map_err(|e| refuse(&dir, e))?;
         let expected = mark.map(|mark| with_header(&mark, &*back)).transpose()?;
         let known = match coherent {
             Some(coherent) if Some(&coherent) == expected.as_ref() => Known::Coherent,
@@ -91,13 +183,14 @@ impl Front {
             known,
             Deadline::after(PATIENCE),
         );
-        let tiered = Arc::new(tiered.map_err(|e| refuse(e.to_string()))?);
+        let tiered = Arc::new(tiered.map_err(|e| refuse(&dir, e))?);
         Ok(Self {
             dir,
             store: store.to_owned(),
             tiered,
             blobs,
             back,
+            queue,
         })
     }
 
@@ -111,9 +204,27 @@ impl Front {
         self.tiered.tally()
     }
 
-    /// Notes that it can be believed, once nothing is written any more. Where that fails it is
-    /// emptied the next time.
+    /// How it does.
+    pub fn standing(&self) -> FrontUse {
+        let tally = self.tally();
+        FrontUse {
+            hits: tally.hits.get(),
+            misses: tally.misses.get(),
+            failures: tally.failures.get(),
+            stale: self.tiered.stale() as u64,
+            bytes: disk_use(&self.dir),
+            queue: self.queue.as_ref().map(behind::Queue::standing),
+        }
+    }
+
+    /// Brings what waits into the store, once nothing is written any more, and notes that the copies can
+    /// be believed. Where that fails, it waits until the next time, or they are removed then.
     pub fn close(&self) {
+        if let Some(Err(error)) = self.queue.as_ref().map(behind::Queue::detach) {
+            let dir = self.dir.display();
+            tracing::warn!(%dir, %error, "what was written last waits in the front");
+            return;
+        }
         if !self.tiered.is_coherent() {
             return;
         }
@@ -129,6 +240,13 @@ impl Front {
         if let Err(error) = noted() {
             tracing::warn!(dir = %self.dir.display(), error, "the front is emptied the next time");
         }
+    }
+}
+
+fn refuse(dir: &Path, reason: impl ToString) -> StoreError {
+    StoreError::Front {
+        dir: dir.display().to_string(),
+        reason: reason.to_string(),
     }
 }
 
