@@ -308,7 +308,7 @@ impl Tiered {
             return;
         };
         loop {
-            let Some(address) = shelf.lock().to_go() else {
+            let Some(address) = shelf.lock().next_out() else {
                 return;
             };
             let alone = self.lock(Operation::Delete, std::iter::once(&*address), deadline);

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 /// A copy in the row.
 #[derive(Debug)]
-struct Copy {
+struct Kept {
     /// What it takes; `None` if it is gone.
     bytes: Option<u64>,
     read: bool,
@@ -20,7 +20,7 @@ struct Copy {
 pub struct Shelf {
     bound: u64,
     used: u64,
-    copies: HashMap<Vec<u8>, Copy>,
+    copies: HashMap<Vec<u8>, Kept>,
     row: VecDeque<Vec<u8>>,
     /// How many in the row are gone.
     gone: usize,
@@ -64,7 +64,7 @@ impl Shelf {
             return;
         }
         let (bytes, read) = (Some(bytes), false);
-        self.copies.insert(address.to_vec(), Copy { bytes, read });
+        self.copies.insert(address.to_vec(), Kept { bytes, read });
         self.row.push_back(address.to_vec());
     }
 
@@ -93,7 +93,7 @@ impl Shelf {
     }
 
     /// The copy that is to go, if they are too large. It stays in the row until it is gone.
-    pub fn to_go(&mut self) -> Option<Vec<u8>> {
+    pub fn next_out(&mut self) -> Option<Vec<u8>> {
         while self.used > self.bound {
             let address = self.row.pop_front()?;
             let Some(copy) = self.copies.get_mut(&address) else {
@@ -120,7 +120,7 @@ mod tests {
 
     fn evict(shelf: &mut Shelf) -> Vec<Vec<u8>> {
         let mut went = Vec::new();
-        while let Some(address) = shelf.to_go() {
+        while let Some(address) = shelf.next_out() {
             shelf.gone(&address);
             went.push(address);
         }
@@ -133,7 +133,7 @@ mod tests {
         for n in 0..3 {
             shelf.put(&[n], 10);
         }
-        assert_eq!(shelf.to_go(), None);
+        assert_eq!(shelf.next_out(), None);
         shelf.read(&[0]);
         shelf.put(&[3], 10);
         assert_eq!(evict(&mut shelf), [[1]]);
