@@ -10,7 +10,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 # A sample of the places where a kill or a failing disk may strike.
 cargo build --locked
 scripts/strace-kill.py --seed 1 target/debug/kfs
-for example in embed hook backend mount; do
+for example in embed hook backend tiers mount; do
     cargo run --locked --quiet --example $example
 done
 # The storages that are not in a build by default.

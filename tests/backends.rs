@@ -61,7 +61,7 @@ macro_rules! suite {
                 suite!(@storages $module $case
                     memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
                     written_through, written_around, bad_front, tiered_limited,
-                    queued_memory, carried_memory, carried_limited, written_behind,
+                    bounded_front, queued_memory, carried_memory, carried_limited, written_behind,
                     #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb, #[cfg(feature = "rocksdb")] rocksdb);
             })*
         }

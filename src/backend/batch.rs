@@ -46,7 +46,11 @@ impl BatchOp {
 /// Writes that are done together or not at all. Where an address occurs twice, the last one
 /// counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch(Vec<BatchOp>);
+pub struct Batch {
+    ops: Vec<BatchOp>,
+    /// The bytes of all addresses and contents together.
+    size: usize,
+}
 
 impl Batch {
     /// An empty batch; applying it does nothing.
@@ -63,7 +67,8 @@ impl Batch {
         precondition: Precondition,
     ) -> &mut Self {
         let (address, bytes) = (address.into(), bytes.into());
-        self.0.push(BatchOp::Put {
+        self.size += address.len() + bytes.len();
+        self.ops.push(BatchOp::Put {
             address,
             bytes,
             precondition,
@@ -73,8 +78,10 @@ impl Batch {
 
     /// Adds a delete.
     pub fn delete(&mut self, address: impl Into<Vec<u8>>, precondition: Precondition) -> &mut Self {
-        self.0.push(BatchOp::Delete {
-            address: address.into(),
+        let address = address.into();
+        self.size += address.len();
+        self.ops.push(BatchOp::Delete {
+            address,
             precondition,
         });
         self
@@ -83,40 +90,36 @@ impl Batch {
     /// The writes in order.
     #[must_use]
     pub fn ops(&self) -> &[BatchOp] {
-        &self.0
+        &self.ops
     }
 
     /// The writes in order.
     #[must_use]
     pub fn into_ops(self) -> Vec<BatchOp> {
-        self.0
+        self.ops
     }
 
     /// How many writes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ops.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ops.is_empty()
     }
 
     /// The bytes of all addresses and contents together.
     #[must_use]
     pub fn size(&self) -> usize {
-        let size = |op: &BatchOp| match op {
-            BatchOp::Put { address, bytes, .. } => address.len() + bytes.len(),
-            BatchOp::Delete { address, .. } => address.len(),
-        };
-        self.0.iter().map(size).sum()
+        self.size
     }
 
     /// Refuses a batch that is too large, or has an address or a blob that no backend stores.
     pub fn check(&self) -> Result<()> {
-        for op in &self.0 {
+        for op in &self.ops {
             check_address(Operation::Apply, op.address())?;
             if let BatchOp::Put { address, bytes, .. } = op {
                 check_size(Operation::Apply, address, bytes)?;

@@ -121,6 +121,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
             .map(|blob| clip(blob.bytes, &range)))
     }
 
+    /// How many bytes the blob at `address` has; `None` if there is no blob.
+    ///
+    /// # Errors
+    /// As [`Backend::get`].
+    fn length(&self, address: &[u8], deadline: Deadline) -> Result<Option<u64>> {
+        Ok(self
+            .get(address, deadline)?
+            .map(|blob| blob.bytes.len() as u64))
+    }
+
     /// The blobs at `addresses`, in that order. Not one moment's view: each is as from its own
     /// [`Backend::get`].
     ///

@@ -187,6 +187,8 @@ pub struct FrontUse {
     pub failures: u64,
     /// Blobs that are read past it, as it failed to take what was written.
     pub stale: u64,
+    /// Copies that went from it as it was full.
+    pub evicted: u64,
     /// What its directory takes on disk.
     pub bytes: u64,
     /// What waits in it for the storage behind it, where writes do.

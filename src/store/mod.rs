@@ -63,7 +63,7 @@ pub use connect::ConnectOptions;
 pub use epochs::Changed;
 pub use error::StoreError;
 pub use fork::PREFIX as FORK_PREFIX;
-pub use front::{Done, FrontOptions};
+pub use front::{Copied, Done, FrontOptions};
 pub use header::FORMAT;
 pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;

@@ -1,8 +1,9 @@
 //! Names that the kernel was told are not there, so that it can be told when the API makes them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use super::types::{Ino, Invalidate};
 
@@ -15,7 +16,7 @@ pub struct Absent(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    names: HashMap<Ino, HashSet<Box<[u8]>>>,
+    names: FxHashMap<Ino, HashSet<Box<[u8]>>>,
     count: usize,
 }
 

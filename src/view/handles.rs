@@ -1,10 +1,10 @@
 //! Open files and directories.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
 
 use super::directory::Cursor;
 use super::error::ViewError;
@@ -34,8 +34,8 @@ pub struct DirHandle {
 #[derive(Debug, Default)]
 pub struct Handles {
     next: AtomicU64,
-    files: RwLock<HashMap<u64, Arc<FileHandle>>>,
-    dirs: RwLock<HashMap<u64, Arc<DirHandle>>>,
+    files: RwLock<FxHashMap<u64, Arc<FileHandle>>>,
+    dirs: RwLock<FxHashMap<u64, Arc<DirHandle>>>,
 }
 
 impl Handles {

@@ -398,6 +398,8 @@ fn of_front(stats: &mut Stats, front: Option<&FrontUse>) {
     stats.counter(section, "failures_total", help, front.failures);
     let help = "Blobs that are read past it, as it failed to take what was written.";
     stats.gauge(section, "stale_blobs", help, front.stale);
+    let help = "Copies that went from it as it was full.";
+    stats.counter(section, "evicted_copies_total", help, front.evicted);
     let help = "What its directory takes on disk.";
     stats.gauge(section, "size_bytes", help, front.bytes);
     let Some(queue) = &front.queue else {

@@ -1,10 +1,11 @@
 //! The inodes that the kernel knows, and their names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use super::inode::{Inode, LINKED, Place};
 use super::types::{Ino, ROOT};
@@ -18,11 +19,11 @@ pub struct Table(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    inodes: HashMap<Ino, Arc<Inode>>,
+    inodes: FxHashMap<Ino, Arc<Inode>>,
     /// What is known of each directory.
-    names: HashMap<Ino, BTreeMap<Key, Ino>>,
+    names: FxHashMap<Ino, BTreeMap<Key, Ino>>,
     /// Names that were created and are not committed yet.
-    pending: HashMap<Ino, BTreeMap<Key, Pending>>,
+    pending: FxHashMap<Ino, BTreeMap<Key, Pending>>,
 }
 
 /// A name that is not committed yet.

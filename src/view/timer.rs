@@ -1,12 +1,12 @@
 //! Commits what programs leave open: a written file at most a few seconds after the write.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use super::buffer::Buffer;
 use super::inode::Inode;
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Inodes with something to commit.
 #[derive(Debug, Default)]
-pub struct Dirty(Mutex<HashMap<Ino, (Arc<Inode>, Instant)>>);
+pub struct Dirty(Mutex<FxHashMap<Ino, (Arc<Inode>, Instant)>>);
 
 impl Dirty {
     /// The inode has something to commit since now, or since before.

@@ -55,14 +55,26 @@ fn a_write_is_done_when_it_is_queued_and_seen_at_once() {
     let standing = b.standing();
     assert_eq!((standing.records, standing.carried), (3, 0));
     assert_eq!(get(&*losing, b"a").unwrap(), b"old");
-    assert!(b.carry(soon()).is_err());
+    // A back that hangs holds up nobody who needs nothing of it.
+    faulty.set_faults(Faults {
+        hang: 1000,
+        ..Faults::default()
+    });
+    put(&b, b"a", b"new");
+    b.sync(soon()).unwrap();
+    assert_eq!(get(&b, b"a").unwrap(), b"new");
+    let short = Deadline::after(Duration::from_millis(30));
+    assert!(b.carry(short).is_err());
     assert_eq!(b.standing().failures, 1);
+    faulty.set_faults(down());
+    assert!(b.carry(soon()).is_err());
+    assert_eq!(b.standing().failures, 2);
     assert!(b.standing().failure.unwrap().contains("failed on purpose"));
     faulty.set_faults(Faults::default());
     b.drain(soon()).unwrap();
     let standing = b.standing();
     assert_eq!((standing.records, standing.bytes), (0, 0));
-    assert_eq!((standing.carried, standing.failure), (3, None));
+    assert_eq!((standing.carried, standing.failure), (4, None));
     let expected = [(b"a", b"new"), (b"c", b"new"), (b"d", b"new")];
     let expected: Blobs = expected.map(|(a, b)| (a.to_vec(), b.to_vec())).into();
     assert_eq!(losing.blobs(), expected);
@@ -301,6 +313,10 @@ impl Run {
         let writes = [Writes::Through, Writes::Around][choice.index(2)];
         let (copies, below) = (Arc::clone(front) as _, Arc::clone(&behind) as _);
         let tiered = Tiered::open(copies, below, writes, Front::Unknown, soon()).unwrap();
+        let tiered = match choice.below(2) {
+            0 => tiered.bounded(60, soon()).unwrap(),
+            _ => tiered,
+        };
         (behind, tiered)
     }
 
@@ -449,6 +465,49 @@ fn run(seed: u64) {
     r.restart(&mut choice, false);
     r.behind.drain(soon()).unwrap();
     assert_eq!(Some(&r.losing.blobs()), r.states.last());
+}
+
+/// The copies, the back or both stop at each of their calls in turn; then the process is killed, or the
+/// power goes.
+#[test]
+fn each_side_may_stop_at_each_call() {
+    for (front_stops, back_stops) in [(true, false), (false, true), (true, true)] {
+        for power in [false, true] {
+            for stop in 0.. {
+                let (mut r, mut choice) = Run::new(stop);
+                let (before_front, before_back) = (r.front.counts().0, r.back.counts().0);
+                let stopping = |stops: bool, before: u64| Faults {
+                    stop_at: stops.then_some(before + stop),
+                    ..Faults::default()
+                };
+                r.front.set_faults(stopping(front_stops, before_front));
+                r.back.set_faults(stopping(back_stops, before_back));
+                for step in 0..9_u8 {
+                    let put = r
+                        .tiered
+                        .put(&[step % 3], &[step], Precondition::Any, soon());
+                    assert!(put.is_ok());
+                    r.wrote(&[(vec![step % 3], Some(vec![step]))], &put);
+                    if step % 4 == 2 {
+                        r.tiered.sync(soon()).unwrap();
+                        r.synced = r.states.len() - 1;
+                    }
+                    if step % 3 == 1 {
+                        let _done = r.behind.carry(soon());
+                        r.check_back();
+                    }
+                }
+                let (front, back) = (r.front.counts().0, r.back.counts().0);
+                let all = (front - before_front).max(back - before_back);
+                r.restart(&mut choice, power);
+                r.behind.drain(soon()).unwrap();
+                assert_eq!(Some(&r.losing.blobs()), r.states.last());
+                if stop > all {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -110,6 +110,13 @@ pub fn written_around() -> Storage {
     with_front(Arc::new(Memory::new()), file(), Writes::Around)
 }
 
+/// A front from which copies go all the time.
+pub fn bounded_front() -> Storage {
+    let (front, back) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
+    let tiered = Tiered::open(front, back, Writes::Through, Front::Unknown, soon()).unwrap();
+    Storage::in_memory(tiered.bounded(100, soon()).unwrap())
+}
+
 /// A queue before a storage, carried when it is told to be.
 fn queued(back: Arc<dyn Backend>) -> (Behind, TempDir) {
     let dir = tempfile::tempdir().unwrap();

@@ -134,12 +134,66 @@ fn a_front_is_populated_with_what_it_lacks() {
     }
     let t = tiered(&front, &back, Writes::Through, Front::Unknown);
     assert_eq!(get(&t, &7_u32.to_be_bytes()).unwrap(), 7_u32.to_le_bytes());
-    assert_eq!(t.populate(b"", soon()).unwrap(), 2499);
-    assert_eq!(t.populate(b"", soon()).unwrap(), 0);
+    assert_eq!(t.populate(b"", &|| true, soon()).unwrap(), 2499);
+    let calls = back.counts().0;
+    assert_eq!(t.populate(b"", &|| true, soon()).unwrap(), 0);
+    assert_eq!(back.counts().0 - calls, 3, "it lists, and reads nothing");
+    put(&*back, b"new", b"1");
+    assert_eq!(t.populate(b"", &|| false, soon()).unwrap(), 0);
+    assert_eq!(t.populate(b"", &|| true, soon()).unwrap(), 1);
     back.set_faults(down());
     for n in 0..2500_u32 {
         assert_eq!(get(&t, &n.to_be_bytes()).unwrap(), n.to_le_bytes());
     }
+}
+
+#[test]
+fn a_front_with_a_bound_keeps_what_is_read_again() {
+    let (front, back) = (faulty(), faulty());
+    let content = |n: u32| [n.to_le_bytes(); 20].concat();
+    // Each with its address and its checksum takes 100 bytes.
+    let t = tiered(&front, &back, Writes::Through, Front::Unknown);
+    let t = t.bounded(1000, soon()).unwrap();
+    for n in 0..100_u32 {
+        put(&t, &n.to_be_bytes(), &content(n));
+        if n >= 3 {
+            assert_eq!(get(&t, &3_u32.to_be_bytes()).unwrap(), content(3));
+        }
+        assert!(t.used().unwrap() <= 1000);
+    }
+    let there = front.list(b"", None, 1000, soon()).unwrap();
+    assert_eq!((there.len(), t.used()), (10, Some(1000)));
+    assert!(there.contains(&3_u32.to_be_bytes().to_vec()));
+    assert_eq!(t.tally().evicted.get(), 90);
+    assert_eq!(t.tally().misses.get(), 0, "that one was always there");
+    // Nothing is lost by it, and nothing is stale.
+    assert!(t.is_coherent());
+    for n in 0..100_u32 {
+        assert_eq!(get(&t, &n.to_be_bytes()).unwrap(), content(n));
+        assert!(t.used().unwrap() <= 1000);
+    }
+    // What is larger than all of it is not copied, and drives nothing out.
+    let used = t.used();
+    put(&t, b"large", &[1; 1000]);
+    assert_eq!(get(&t, b"large").unwrap(), [1; 1000]);
+    assert_eq!(t.used(), used);
+    // It fills no further than there is room.
+    assert_eq!(t.populate(b"", &|| true, soon()).unwrap(), 0);
+    for n in 0..100_u32 {
+        t.delete(&n.to_be_bytes(), Precondition::Any, soon())
+            .unwrap();
+    }
+    assert_eq!(t.used(), Some(0));
+    for n in 0..100_u32 {
+        put(&*back, &n.to_be_bytes(), &content(n));
+    }
+    assert_eq!(t.populate(b"", &|| true, soon()).unwrap(), 10);
+    // A front that was kept is looked through, and what is too much for a smaller one goes.
+    drop(t);
+    let t = tiered(&front, &back, Writes::Through, Front::Coherent);
+    let t = t.bounded(500, soon()).unwrap();
+    assert_eq!(t.used(), Some(500));
+    assert_eq!(front.list(b"", None, 1000, soon()).unwrap().len(), 5);
 }
 
 /// What a seed chooses.
@@ -190,7 +244,15 @@ fn run(seed: u64) {
     };
     let (front, back) = (faulty(), faulty());
     let writes = [Writes::Through, Writes::Around][usize::try_from(choice.below(2)).unwrap()];
-    let mut t = tiered(&front, &back, writes, Front::Unknown);
+    let bound = [None, Some(60)][choice.index(2)];
+    let open = || {
+        let t = tiered(&front, &back, writes, Front::Unknown);
+        match bound {
+            Some(bytes) => t.bounded(bytes, soon()).unwrap(),
+            None => t,
+        }
+    };
+    let mut t = open();
     front.set_faults(rates(&mut choice, true));
     back.set_faults(rates(&mut choice, false));
     let mut model = Possible::new();
@@ -214,11 +276,11 @@ fn run(seed: u64) {
                 believe(&mut model, address, Some(bytes), sure);
                 believe(&mut model, address + 1, None, sure);
             }
-            5 => drop(t.populate(b"", soon())),
+            5 => drop(t.populate(b"", &|| true, soon())),
             6 if choice.below(10) == 0 => {
                 // The process is gone, and with it what it knew of the front.
                 front.set_faults(Faults::default());
-                t = tiered(&front, &back, writes, Front::Unknown);
+                t = open();
                 front.set_faults(rates(&mut choice, true));
             }
             _ => {
@@ -232,6 +294,59 @@ fn run(seed: u64) {
                     "seed {seed}, step {step}: {found:?} and not of {possible:?}"
                 );
                 *possible = vec![found];
+            }
+        }
+    }
+}
+
+/// The front, the back or both stop at each of their calls in turn, in the middle of everything.
+#[test]
+fn each_side_may_stop_at_each_call() {
+    for writes in [Writes::Through, Writes::Around] {
+        for (front_stops, back_stops) in [(true, false), (false, true), (true, true)] {
+            for stop in 0.. {
+                let (front, back) = (faulty(), faulty());
+                let t = tiered(&front, &back, writes, Front::Unknown);
+                let (before_front, before_back) = (front.counts().0, back.counts().0);
+                let stopping = |stops: bool, before: u64| Faults {
+                    stop_at: stops.then_some(before + stop),
+                    ..Faults::default()
+                };
+                front.set_faults(stopping(front_stops, before_front));
+                back.set_faults(stopping(back_stops, before_back));
+                let mut model = Possible::new();
+                for step in 0..12_u8 {
+                    let address = step % 3;
+                    let found = t.get(&[address], soon());
+                    assert!(found.is_ok() || back_stops);
+                    if step % 4 == 3 {
+                        let gone = t.delete(&[address], Precondition::Any, soon());
+                        believe(&mut model, address, None, gone.is_ok());
+                    } else {
+                        let put = t.put(&[address], &[step], Precondition::Any, soon());
+                        assert!(put.is_ok() || back_stops);
+                        believe(&mut model, address, Some(vec![step]), put.is_ok());
+                    }
+                }
+                let all = (front.counts().0 - before_front).max(back.counts().0 - before_back);
+                // As long as it lives, and opened again.
+                for again in [false, true] {
+                    for faulty in [&front, &back] {
+                        faulty.set_faults(Faults::default());
+                    }
+                    let opened = again.then(|| tiered(&front, &back, writes, Front::Unknown));
+                    let t = opened.as_ref().unwrap_or(&t);
+                    for (address, possible) in &model {
+                        let found = get(t, &[*address]);
+                        assert!(
+                            possible.contains(&found),
+                            "{stop}: {found:?} of {possible:?}"
+                        );
+                    }
+                }
+                if stop > all {
+                    break;
+                }
             }
         }
     }

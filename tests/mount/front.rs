@@ -113,6 +113,39 @@ fn a_front_may_be_kept_killed_and_lost() {
     }
 }
 
+#[test]
+fn a_front_of_a_bounded_size_is_filled_and_gives_way() {
+    let mut m = Mount::of_kind("file");
+    m.mount();
+    let content = |n: usize| -> String { (0..20_000).map(|i| format!("{} ", i * n)).collect() };
+    for n in 1..21 {
+        m.write(format!("{n}"), content(n));
+    }
+    m.umount();
+    let front = m.store().with_file_name("front");
+    for (size, behind) in [
+        ("64M", ""),
+        ("256K", ""),
+        ("256K", ",behind"),
+        ("64M", ",behind"),
+    ] {
+        let front = front.display();
+        let options = format!("cache=4096,front={front},front-size={size},populate{behind}");
+        m.set_options(&options);
+        m.mount();
+        m.write("21", content(21));
+        for n in 1..22 {
+            assert!(m.read(format!("{n}")) == content(n).into_bytes(), "{n}");
+        }
+        let seen = stats(&m);
+        let evicted = number(&seen, "/front/evicted_copies");
+        assert_eq!(evicted > 0, size == "256K", "{seen:#}");
+        assert_eq!(number(&seen, "/front/failures"), 0);
+        m.umount();
+    }
+    m.fsck().ok();
+}
+
 /// Killed when what was written last is in the front only; mounted for reading; moved to another way
 /// of writing; unmounted.
 #[test]

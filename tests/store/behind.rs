@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use konserve_fs::backend::tiered::Writes;
 use konserve_fs::store::{
-    ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store, StoreError, check,
+    ConnectOptions, Copied, CreateOptions, Done, FrontOptions, Location, Store, StoreError, check,
 };
 use konserve_fs::value::{Key, Value};
 
@@ -54,6 +54,8 @@ impl Bench {
                 dir,
                 writes: Writes::Through,
                 done,
+                size: None,
+                copies: Copied::AsUsed,
             }),
             ..ConnectOptions::default()
         }

@@ -8,7 +8,9 @@ use konserve_fs::backend::file::Files;
 use konserve_fs::backend::tiered::Writes;
 use konserve_fs::backend::{Access, Backend, Precondition};
 use konserve_fs::gc;
-use konserve_fs::store::{ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store};
+use konserve_fs::store::{
+    ConnectOptions, Copied, CreateOptions, Done, FrontOptions, Location, Store,
+};
 use konserve_fs::value::{Key, Value};
 
 use super::fsck::soon;
@@ -42,6 +44,8 @@ impl Bench {
                 dir: self.front(),
                 writes,
                 done: Done::InStore,
+                size: None,
+                copies: Copied::AsUsed,
             }),
             ..ConnectOptions::default()
         }
@@ -188,6 +192,8 @@ fn what_is_no_front_is_neither_used_nor_touched() {
                 dir,
                 writes: Writes::Through,
                 done: Done::InStore,
+                size: None,
+                copies: Copied::AsUsed,
             }),
             ..ConnectOptions::default()
         };
@@ -200,6 +206,42 @@ fn what_is_no_front_is_neither_used_nor_touched() {
     let refused = Store::connect(&b.place, &b.options(Writes::Through)).unwrap_err();
     assert!(refused.to_string().contains("format"), "{refused}");
     has_all(&b.without(), 0);
+}
+
+#[test]
+fn a_front_has_a_bound_and_is_filled() {
+    let b = Bench::new();
+    let mut options = b.options(Writes::Through);
+    let open = |options: &ConnectOptions| Store::connect(&b.place, options).unwrap();
+    let set = |options: &mut ConnectOptions, size, copies| {
+        let front = options.front.as_mut().unwrap();
+        (front.size, front.copies) = (size, copies);
+    };
+    set(&mut options, None, Copied::All);
+    let s = open(&options);
+    let filled = || s.front().unwrap().hits.get();
+    // It goes on in the background: in the end nothing is a miss any more.
+    loop {
+        let (before, missed) = (filled(), misses(&s));
+        has_all(&s, 0);
+        if misses(&s) == missed {
+            assert!(filled() > before);
+            break;
+        }
+    }
+    s.release().unwrap();
+    set(&mut options, Some(1500), Copied::All);
+    let s = open(&options);
+    has_all(&s, 0);
+    assert!(s.standing().front.unwrap().evicted > 0);
+    s.assoc(&key(0), &value(100)).unwrap();
+    has_all(&s, 1);
+    s.release().unwrap();
+    set(&mut options, None, Copied::AsUsed);
+    let s = open(&options);
+    has_all(&s, 1);
+    assert!(misses(&s) > 0, "it did not keep all");
+    s.release().unwrap();
 }
 
 /// It may have repaired or received, of which the header says nothing.

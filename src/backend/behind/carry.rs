@@ -112,6 +112,10 @@ impl Shared {
             return Ok(());
         }
         let mut state = self.state.lock();
+        if let Some(failure) = &mut state.failure {
+            // Somebody waits for it now.
+            failure.again = failure.again.min(Instant::now() + RETRY);
+        }
         while !has_room() {
             self.wake.notify_all();
             if let Err(over) = deadline.check(operation, address) {

@@ -215,6 +215,17 @@ impl Backend for Embedded {
         )
     }
 
+    fn length(&self, address: &[u8], deadline: Deadline) -> Result<Option<u64>> {
+        check_address(Operation::Get, address)?;
+        deadline.check(Operation::Get, address)?;
+        self.resolve(
+            Operation::Get,
+            address,
+            |bytes| bytes.len() as u64,
+            |pointer| Ok(u64::from(pointer.length)),
+        )
+    }
+
     fn put(
         &self,
         address: &[u8],

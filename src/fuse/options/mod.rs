@@ -11,7 +11,7 @@ pub use parse::{OptionError, age, byte_count};
 use crate::backend::tiered::Writes;
 use crate::snapshot::Retention;
 use crate::snapshot::automatic::Schedule;
-use crate::store::{Done, FrontOptions};
+use crate::store::{Copied, Done, FrontOptions};
 
 /// Options of a mount, as given with `-o` in a comma-separated list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,10 @@ pub struct MountOptions {
     pub around: bool,
     /// `behind`: writes are done when they are in the front.
     pub behind: bool,
+    /// `front-size=BYTES`: how large its copies may be together, with K, M, G for powers of 1024.
+    pub front_size: Option<u64>,
+    /// `populate`: copies of everything are made in the front.
+    pub populate: bool,
     /// `without-front`, with `ro`: what waits in a front is not wanted.
     pub without_front: bool,
     /// `sweep=AGE`: keys that were not written for so long are evicted.
@@ -85,7 +89,18 @@ impl MountOptions {
         } else {
             Done::InStore
         };
-        Some(FrontOptions { dir, writes, done })
+        let copies = if self.populate {
+            Copied::All
+        } else {
+            Copied::AsUsed
+        };
+        Some(FrontOptions {
+            dir,
+            writes,
+            done,
+            size: self.front_size,
+            copies,
+        })
     }
 
     /// When snapshots are taken without being asked for, if they are.
@@ -209,6 +224,8 @@ impl Default for MountOptions {
             front: None,
             around: false,
             behind: false,
+            front_size: None,
+            populate: false,
             without_front: false,
             sweep: None,
             snapshot: None,

@@ -42,7 +42,7 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around behind without-front sweep=AGE snapshot=AGE \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around behind front-size=BYTES populate without-front sweep=AGE snapshot=AGE \
     keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N nonempty threads=N \
     timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
@@ -58,17 +58,15 @@ impl MountOptions {
         for option in split(list) {
             options.set(&option)?;
         }
+        let front = options.front.is_some();
         let alone = [
+            (options.around, front, "around", "front=DIR"),
+            (options.behind, front, "behind", "front=DIR"),
+            (options.populate, front, "populate", "front=DIR"),
             (
-                options.around,
-                options.front.is_some(),
-                "around",
-                "front=DIR",
-            ),
-            (
-                options.behind,
-                options.front.is_some(),
-                "behind",
+                options.front_size.is_some(),
+                front,
+                "front-size=BYTES",
                 "front=DIR",
             ),
             (
@@ -122,6 +120,7 @@ impl MountOptions {
             "writeback" => self.writeback = true,
             "around" => self.around = true,
             "behind" => self.behind = true,
+            "populate" => self.populate = true,
             "without-front" => self.without_front = true,
             "nonempty" => self.nonempty = true,
             // mount(8) acts upon these and hands them on.
@@ -145,6 +144,7 @@ impl MountOptions {
                 let dir = std::path::absolute(text(name, value)?);
                 self.front = Some(dir.map_err(|_| unwanted_value(name, value))?);
             }
+            "front-size" => self.front_size = Some(bytes(name, value)?),
             "cache" => self.cache = Some(bytes(name, value)?),
             "sweep" => self.sweep = Some(span(name, value)?),
             "snapshot" => self.snapshot = Some(span(name, value)?),
@@ -301,8 +301,10 @@ fn threads(name: &str, value: &str) -> Result<NonZeroUsize, OptionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::tiered::Writes;
     use crate::snapshot::Retention;
     use crate::snapshot::automatic::Schedule;
+    use crate::store::{Copied, Done};
 
     #[test]
     fn defaults_are_safe() {
@@ -374,6 +376,26 @@ mod tests {
         assert!(error.contains("snapshot=AGE"), "{error}");
         for bad in ["snapshot=0s", "snapshot", "snapshot=1h,keep-daily=x"] {
             assert!(schedule(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_says_more_of_a_front_needs_one() {
+        let front = |list| MountOptions::parse(list).unwrap().front();
+        assert_eq!(front(""), None);
+        let found = front("front-size=2G,front=/a,behind,around,populate").unwrap();
+        assert_eq!(found.size, Some(2 << 30));
+        assert_eq!((found.writes, found.done), (Writes::Around, Done::InFront));
+        assert_eq!(found.copies, Copied::All);
+        for alone in [
+            "around",
+            "behind",
+            "populate",
+            "front-size=1M",
+            "without-front",
+        ] {
+            let error = MountOptions::parse(alone).unwrap_err();
+            assert!(matches!(error, OptionError::Alone { .. }), "{error}");
         }
     }
 

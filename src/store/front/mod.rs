@@ -20,8 +20,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::header::HEADER;
@@ -29,7 +32,7 @@ use super::lifecycle::JOURNAL;
 use super::{FrontUse, Location, StoreError, disk_use};
 use crate::backend::embedded::Embedded;
 use crate::backend::tiered::{Front as Known, Tally, Tiered, Writes};
-use crate::backend::{Access, Backend, Deadline, replace};
+use crate::backend::{Access, Backend, BackendError, Deadline, replace};
 use crate::tree::{PATIENCE, hex};
 
 const KIND: &str = "kfs-front";
@@ -48,6 +51,20 @@ pub struct FrontOptions {
     pub writes: Writes,
     /// When a write is done.
     pub done: Done,
+    /// How large its copies may be together, in bytes; there is no bound if it is not given.
+    pub size: Option<u64>,
+    /// Which copies are made.
+    pub copies: Copied,
+}
+
+/// Which copies are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copied {
+    /// Of what is read, and of what is written as [`Writes`] says.
+    #[default]
+    AsUsed,
+    /// Of everything that the store has, too: those that lack are made in the background.
+    All,
 }
 
 /// When a write is done.
@@ -139,10 +156,18 @@ impl Copies {
         let refuse = |reason: String| refuse(&dir, reason);
         prepare(&dir).map_err(refuse)?;
         let blobs = dir.join(BLOBS);
-        let opened = match Embedded::exists(&blobs) {
-            Ok(true) => Embedded::open(&blobs, Access::ReadWrite, Duration::ZERO),
-            Ok(false) => Embedded::create(&blobs, Duration::ZERO),
-            Err(e) => Err(e),
+        let open = || match Embedded::exists(&blobs)? {
+            true => Embedded::open(&blobs, Access::ReadWrite, Duration::ZERO),
+            false => Embedded::create(&blobs, Duration::ZERO),
+        };
+        let opened = match open() {
+            // Copies are no reason to keep anybody from the store.
+            Err(BackendError::Damage { reason, .. }) => {
+                tracing::warn!(dir = %dir.display(), reason, "the copies in the front are removed");
+                fs::remove_dir_all(&blobs).map_err(|e| refuse(e.to_string()))?;
+                open()
+            }
+            opened => opened,
         };
         let blobs = Arc::new(opened.map_err(|e| refuse(e.to_string()))?);
         Ok(Self { dir, blobs })
@@ -158,6 +183,45 @@ pub struct Front {
     blobs: Arc<dyn Backend>,
     back: Arc<dyn Backend>,
     queue: Option<behind::Queue>,
+    filling: Mutex<Option<Filling>>,
+}
+
+/// A thread that makes the copies that lack.
+#[derive(Debug)]
+struct Filling {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Filling {
+    fn start(tiered: &Arc<Tiered>) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (tiered, told) = (Arc::clone(tiered), Arc::clone(&stop));
+        let fill = move || {
+            let go_on = || !told.load(Ordering::Acquire);
+            match tiered.populate(b"", &go_on, Deadline::of_operation()) {
+                Ok(count) => tracing::info!(count, "copies were made in the front"),
+                Err(error) => tracing::warn!(%error, "no more copies are made in the front"),
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("kfs-fill".to_owned())
+            .spawn(fill)?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say but what it has logged.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Front {
@@ -183,7 +247,15 @@ impl Front {
             known,
             Deadline::after(PATIENCE),
         );
+        let tiered = tiered.and_then(|tiered| match options.size {
+            Some(bytes) => tiered.bounded(bytes, Deadline::after(PATIENCE)),
+            None => Ok(tiered),
+        });
         let tiered = Arc::new(tiered.map_err(|e| refuse(&dir, e))?);
+        let filling = match options.copies {
+            Copied::AsUsed => None,
+            Copied::All => Some(Filling::start(&tiered).map_err(|e| refuse(&dir, e))?),
+        };
         Ok(Self {
             dir,
             store: store.to_owned(),
@@ -191,6 +263,7 @@ impl Front {
             blobs,
             back,
             queue,
+            filling: Mutex::new(filling),
         })
     }
 
@@ -212,6 +285,7 @@ impl Front {
             misses: tally.misses.get(),
             failures: tally.failures.get(),
             stale: self.tiered.stale() as u64,
+            evicted: tally.evicted.get(),
             bytes: disk_use(&self.dir),
             queue: self.queue.as_ref().map(behind::Queue::standing),
         }
@@ -220,6 +294,7 @@ impl Front {
     /// Brings what waits into the store, once nothing is written any more, and notes that the copies can
     /// be believed. Where that fails, it waits until the next time, or they are removed then.
     pub fn close(&self) {
+        drop(self.filling.lock().take());
         if let Some(Err(error)) = self.queue.as_ref().map(behind::Queue::detach) {
             let dir = self.dir.display();
             tracing::warn!(%dir, %error, "what was written last waits in the front");
@@ -253,7 +328,7 @@ fn refuse(dir: &Path, reason: impl ToString) -> StoreError {
 /// Makes a directory a front, if it is new or empty; refuses one that is something else, for what is
 /// in a front is removed without asking.
 fn prepare(dir: &Path) -> Result<(), String> {
-    fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+    make_dir(dir).map_err(|e| e.to_string())?;
     match fs::read_to_string(dir.join(KIND)) {
         Ok(version) if version == VERSION => return Ok(()),
         Ok(version) => {
@@ -271,7 +346,21 @@ fn prepare(dir: &Path) -> Result<(), String> {
             "there is something in it that is no front; give an empty directory".to_owned(),
         );
     }
-    fs::write(dir.join(KIND), VERSION).map_err(|e| e.to_string())
+    replace(dir, KIND, VERSION.as_bytes()).map_err(|e| e.to_string())
+}
+
+/// Makes a directory, durably, and those above it: what waits in it must not go with its name.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            make_dir(dir.parent().ok_or(e)?)?;
+            fs::create_dir(dir)?;
+        }
+        made => made?,
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    fs::File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Takes the mark of a store away, durably, and gives what it said. From then on no front that was

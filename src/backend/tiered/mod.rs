@@ -13,8 +13,27 @@
 //! that they come in the same order to both; what a read brings to the front is read under that
 //! lock, too, so that it cannot come after what a later write brings.
 //!
+//! A front may have a bound ([`Tiered::bounded`]): then copies go from it, those that were not read for
+//! longest first, about (see `shelf`). A copy is never all there is of a blob, so any may go.
+//!
 //! No call waits for the front longer than a second, and after [`TOLERATED`] failures in a row it is left
 //! alone for a while.
+//!
+//! # What konserve calls these, and what there is not
+//!
+//! | konserve | here |
+//! |---|---|
+//! | write-through | [`Writes::Through`] |
+//! | write-around | [`Writes::Around`] |
+//! | write-behind | [`Writes::Through`] or [`Writes::Around`] before a [`Behind`](super::behind::Behind) |
+//! | frontend-first reads, populating | every read |
+//! | populate-missing on connect | [`Tiered::populate`]: only what the front lacks is read |
+//! | full sync on connect | no more is needed: nothing is in the front that is not in the back, or in the queue, which goes on by itself; a front that is not known to be so is emptied |
+//! | frontend-only reads | not here: a blob that is absent in the front alone would be reported as absent, and for a store a page that is absent is damage |
+//! | frontend-only writes | not here: a write that is to be lost with the front would be lost out of the middle of what refers to it; a state of a store that can be written to and given up is a transaction (`.kfs/tx/NAME`) |
+//!
+//! The front belongs to the wrapper, which deletes in it what it likes; in the back nothing is deleted but
+//! what a caller deletes.
 //!
 //! Where a write is to be done before the back has it, the back is one with a queue before it: see
 //! [`behind`](super::behind).
@@ -25,6 +44,9 @@
 //! a front that was kept is believed only if [`Tiered::is_coherent`] said so when nothing was written
 //! any more; else it must be opened as [`Front::Unknown`], and is emptied.
 
+mod ops;
+mod shelf;
+
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -33,11 +55,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{
-    Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Flaw, Meter, Operation,
-    Precondition, Result, Sharing, Written,
-};
+use super::{Backend, BackendError, Blob, Deadline, Operation, Precondition, Result};
 use crate::meter::Counter;
+use shelf::Shelf;
 
 /// Locks for addresses.
 const STRIPES: usize = 64;
@@ -99,6 +119,8 @@ pub struct Tally {
     pub misses: Counter,
     /// Calls to the front that failed, and blobs of it that were damaged.
     pub failures: Counter,
+    /// Copies that went from the front as it was full.
+    pub evicted: Counter,
 }
 
 /// How the front does.
@@ -124,6 +146,8 @@ pub struct Tiered {
     stripes: [Mutex<()>; STRIPES],
     stale: RwLock<Stale>,
     health: Mutex<Health>,
+    /// Where the front has a bound.
+    shelf: Option<Mutex<Shelf>>,
     tally: Tally,
 }
 
@@ -157,8 +181,40 @@ impl Tiered {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             stale: RwLock::default(),
             health: Mutex::default(),
+            shelf: None,
             tally: Tally::default(),
         })
+    }
+
+    /// With up to this many bytes of copies and their addresses in the front. What is in it already is
+    /// looked through, and what is too much goes.
+    ///
+    /// # Errors
+    /// Those of the front.
+    pub fn bounded(mut self, bytes: u64, deadline: Deadline) -> Result<Self> {
+        let mut shelf = Shelf::new(bytes);
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let listed = self.front.list(b"", after.as_deref(), LISTED, deadline)?;
+            for address in &listed {
+                if let Some(length) = self.front.length(address, deadline)? {
+                    shelf.put(address, length + address.len() as u64);
+                }
+            }
+            if listed.len() < LISTED {
+                break;
+            }
+            after = listed.into_iter().next_back();
+        }
+        self.shelf = Some(Mutex::new(shelf));
+        self.make_room(deadline);
+        Ok(self)
+    }
+
+    /// The bytes of all copies and their addresses, where the front has a bound.
+    #[must_use]
+    pub fn used(&self) -> Option<u64> {
+        self.shelf.as_ref().map(|shelf| shelf.lock().used())
     }
 
     /// Whether the front has nothing that the back has not. True for later only if nothing was being
@@ -182,28 +238,125 @@ impl Tiered {
     }
 
     /// Brings what the back has and the front lacks into the front, of the addresses with a prefix;
-    /// gives how many blobs it was. Reads and writes go on meanwhile.
+    /// gives how many blobs it was. Reads and writes go on meanwhile. It ends when `go_on` says so, when
+    /// the front fails, and when it has a bound and is all but full, as nothing is to go for this.
     ///
     /// # Errors
-    /// Those of the back. A front that fails stays as it is.
-    pub fn populate(&self, prefix: &[u8], deadline: Deadline) -> Result<u64> {
+    /// Those of the back.
+    pub fn populate(
+        &self,
+        prefix: &[u8],
+        go_on: &dyn Fn() -> bool,
+        deadline: Deadline,
+    ) -> Result<u64> {
         let mut brought = 0;
         let mut after: Option<Vec<u8>> = None;
         loop {
             let listed = self.back.list(prefix, after.as_deref(), LISTED, deadline)?;
-            for address in &listed {
-                if !self.is_stale(address)
-                    && !matches!(self.in_front(address, deadline), Some(Some(_)))
-                {
-                    let found = self.fetch(address, deadline)?;
-                    brought += u64::from(found.is_some());
+            let Ok(known) = self.listed_in_front(prefix, after.as_deref(), &listed, deadline)
+            else {
+                return Ok(brought);
+            };
+            for address in listed
+                .iter()
+                .filter(|a| !known.contains(*a) || self.is_stale(a))
+            {
+                if !go_on() || self.is_all_but_full() || self.stale.read().all {
+                    return Ok(brought);
                 }
+                let found = self.fetch(address, deadline)?;
+                brought += u64::from(found.is_some());
             }
             if listed.len() < LISTED {
                 return Ok(brought);
             }
             after = listed.into_iter().next_back();
         }
+    }
+
+    /// The addresses after `after` that the front has, up to the last one of those `listed`.
+    fn listed_in_front(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        listed: &[Vec<u8>],
+        deadline: Deadline,
+    ) -> Result<HashSet<Vec<u8>>> {
+        let mut known = HashSet::new();
+        let mut after = after.map(<[u8]>::to_vec);
+        while listed.last() > after.as_ref() {
+            let list =
+                |front: &dyn Backend, soon| front.list(prefix, after.as_deref(), LISTED, soon);
+            let more = self.ask(Operation::List, prefix, deadline, list)?;
+            let Some(last) = more.last().cloned() else {
+                break;
+            };
+            after = Some(last);
+            known.extend(more);
+        }
+        Ok(known)
+    }
+
+    fn is_all_but_full(&self) -> bool {
+        let shelf = self.shelf.as_ref().map(|shelf| shelf.lock());
+        shelf.is_some_and(|shelf| shelf.is_all_but_full())
+    }
+
+    /// Has copies go while they are too large. With no lock of an address held.
+    fn make_room(&self, deadline: Deadline) {
+        let Some(shelf) = &self.shelf else {
+            return;
+        };
+        loop {
+            let Some(address) = shelf.lock().next_out() else {
+                return;
+            };
+            let alone = self.lock(Operation::Delete, std::iter::once(&*address), deadline);
+            let gone = alone.and_then(|_alone| {
+                self.ask(Operation::Delete, &address, deadline, |front, soon| {
+                    front.delete(&address, Precondition::Any, soon)
+                })?;
+                shelf.lock().gone(&address);
+                Ok(())
+            });
+            if gone.is_err() {
+                return;
+            }
+            self.tally.evicted.add(1);
+        }
+    }
+
+    /// Whether a blob can be in the front.
+    fn fits(&self, address: &[u8], bytes: &[u8]) -> bool {
+        let size = (bytes.len() + SUM) as u64;
+        let shelf = self.shelf.as_ref();
+        size <= self.front.capabilities().max_blob
+            && shelf.is_none_or(|shelf| shelf.lock().fits(size + address.len() as u64))
+    }
+
+    /// Puts a copy into the front. With the address's lock held.
+    fn copy(&self, address: &[u8], bytes: &[u8], deadline: Deadline) {
+        let sealed = seal(address, bytes);
+        let put = self.ask(Operation::Put, address, deadline, |front, soon| {
+            front.put(address, &sealed, Precondition::Any, soon)
+        });
+        if let Some(shelf) = &self.shelf {
+            // Where it failed, the old one is there, the new one, or none.
+            let size = (sealed.len() + address.len()) as u64;
+            shelf.lock().put(address, size);
+        }
+        self.note(address, put);
+    }
+
+    /// Has the front forget an address. With its lock held.
+    fn forget(&self, address: &[u8], deadline: Deadline) {
+        let gone = self.ask(Operation::Delete, address, deadline, |front, soon| {
+            front.delete(address, Precondition::Any, soon)
+        });
+        if let Some(shelf) = self.shelf.as_ref().filter(|_| gone.is_ok()) {
+            shelf.lock().gone(address);
+        }
+        self.note(address, gone);
     }
 
     fn stripe(address: &[u8]) -> usize {
@@ -294,26 +447,10 @@ impl Tiered {
         if self.stale.read().all {
             return;
         }
-        let fits = |bytes: &&[u8]| {
-            let limit = self.front.capabilities().max_blob;
-            bytes.len() as u64 + SUM as u64 <= limit
-        };
-        let done = match bytes.filter(fits) {
-            Some(bytes) if self.writes == Writes::Through => {
-                let sealed = seal(address, bytes);
-                let put = self.ask(Operation::Put, address, deadline, |front, soon| {
-                    front.put(address, &sealed, Precondition::Any, soon)
-                });
-                put.map(drop)
-            }
-            _ => {
-                let gone = self.ask(Operation::Delete, address, deadline, |front, soon| {
-                    front.delete(address, Precondition::Any, soon)
-                });
-                gone.map(drop)
-            }
-        };
-        self.note(address, done);
+        match bytes.filter(|bytes| self.fits(address, bytes)) {
+            Some(bytes) if self.writes == Writes::Through => self.copy(address, bytes, deadline),
+            _ => self.forget(address, deadline),
+        }
     }
 
     /// What the front has: `None` if it cannot be used for the address.
@@ -326,7 +463,12 @@ impl Tiered {
                     self.tally.failures.add(1);
                     None
                 }
-                found => Some(found),
+                found => {
+                    if let Some(shelf) = &self.shelf {
+                        shelf.lock().read(address);
+                    }
+                    Some(found)
+                }
             },
         }
     }
@@ -335,16 +477,11 @@ impl Tiered {
     fn fetch(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
         let _alone = self.lock(Operation::Get, std::iter::once(address), deadline)?;
         let found = self.back.get(address, deadline)?;
-        if let Some(blob) = &found {
-            let limit = self.front.capabilities().max_blob;
-            let fits = blob.bytes.len() as u64 + SUM as u64 <= limit;
-            if fits && !self.stale.read().all {
-                let sealed = seal(address, &blob.bytes);
-                let put = self.ask(Operation::Put, address, deadline, |front, soon| {
-                    front.put(address, &sealed, Precondition::Any, soon)
-                });
-                self.note(address, put);
-            }
+        if let Some(blob) = &found
+            && self.fits(address, &blob.bytes)
+            && !self.stale.read().all
+        {
+            self.copy(address, &blob.bytes, deadline);
         }
         Ok(found)
     }
@@ -403,110 +540,4 @@ fn open(address: &[u8], mut sealed: Vec<u8>) -> Option<Vec<u8>> {
     }
     sealed.drain(..SUM);
     Some(sealed)
-}
-
-impl Backend for Tiered {
-    fn name(&self) -> &'static str {
-        "tiered"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let back = self.back.capabilities();
-        Capabilities {
-            // The front does not hear of what others write.
-            sharing: match back.sharing {
-                Sharing::Shared => Sharing::Exclusive,
-                sharing => sharing,
-            },
-            ..back
-        }
-    }
-
-    fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
-        if PAST.get() {
-            return self.back.get(address, deadline);
-        }
-        if !self.is_stale(address)
-            && let Some(Some(bytes)) = self.in_front(address, deadline)
-        {
-            self.tally.hits.add(1);
-            return Ok(Some(Blob::new(bytes)));
-        }
-        self.tally.misses.add(1);
-        self.fetch(address, deadline)
-    }
-
-    fn put(
-        &self,
-        address: &[u8],
-        bytes: &[u8],
-        precondition: Precondition,
-        deadline: Deadline,
-    ) -> Result<Written> {
-        let _alone = self.lock(Operation::Put, std::iter::once(address), deadline)?;
-        self.write(address, Some(bytes), deadline, |back| {
-            back.put(address, bytes, precondition, deadline)
-        })
-    }
-
-    fn delete(
-        &self,
-        address: &[u8],
-        precondition: Precondition,
-        deadline: Deadline,
-    ) -> Result<bool> {
-        let _alone = self.lock(Operation::Delete, std::iter::once(address), deadline)?;
-        self.write(address, None, deadline, |back| {
-            back.delete(address, precondition, deadline)
-        })
-    }
-
-    fn list(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        deadline: Deadline,
-    ) -> Result<Vec<Vec<u8>>> {
-        self.back.list(prefix, after, limit, deadline)
-    }
-
-    fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
-        let addresses = batch.ops().iter().map(BatchOp::address);
-        let _alone = self.lock(Operation::Apply, addresses, deadline)?;
-        let ops = batch.ops().to_vec();
-        let done = self.back.apply(batch, deadline);
-        match &done {
-            Err(error) if changed_nothing(error) => return done,
-            _ => {}
-        }
-        for op in ops {
-            match &op {
-                BatchOp::Put { address, bytes, .. } if done.is_ok() => {
-                    self.follow(address, Some(bytes), deadline);
-                }
-                op => self.follow(op.address(), None, deadline),
-            }
-        }
-        done
-    }
-
-    fn sync(&self, deadline: Deadline) -> Result<()> {
-        self.back.sync(deadline)
-    }
-
-    fn tidy(&self, deadline: Deadline) -> Result<()> {
-        if self.front.tidy(deadline).is_err() {
-            self.tally.failures.add(1);
-        }
-        self.back.tidy(deadline)
-    }
-
-    fn garbage(&self) -> u64 {
-        self.front.garbage() + self.back.garbage()
-    }
-
-    fn verify(&self, meter: &mut Meter<'_>) -> Result<Vec<Flaw>> {
-        self.back.verify(meter)
-    }
 }
