@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use konserve_fs::backend::tiered::Writes;
-use konserve_fs::store::{ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store};
+use konserve_fs::store::{
+    ConnectOptions, Copied, CreateOptions, Done, FrontOptions, Location, Store,
+};
 use konserve_fs::value::{Key, Value};
 
 const PAGE: &str = "src/store/konserve.md";
@@ -217,8 +219,11 @@ const FUNCTIONS: &[(&str, &[Row])] = &[
             ),
             (
                 "`:write-behind`",
-                "none as a policy: every write is acknowledged by the journal, and pages and records follow",
-                &["what_is_not_folded_comes_back_from_the_journal"],
+                "`Done::InFront`: a durable queue, in order",
+                &[
+                    "what_was_acknowledged_is_in_the_queue_or_in_the_back",
+                    "what_was_acknowledged_is_there_after_a_kill_with_the_front",
+                ],
             ),
             (
                 "`:frontend-only`",
@@ -227,8 +232,9 @@ const FUNCTIONS: &[(&str, &[Row])] = &[
             ),
             (
                 "sync-on-connect, perform-sync, populate-missing-strategy, full-sync-strategy",
-                "none to be called: a front is emptied unless it is known to be coherent, and fills as it is read",
+                "`Copied::All`, or as it is read; a front is emptied unless it is known to be coherent",
                 &[
+                    "a_front_has_a_bound_and_is_filled",
                     "what_is_written_without_the_front_is_seen_with_it",
                     "a_front_is_populated_with_what_it_lacks",
                     "a_front_without_a_proper_end_is_not_believed",
@@ -468,6 +474,8 @@ fn a_nested_miss_leaves_the_value_above_as_it_is() {
             dir: dir.path().join("front"),
             writes: Writes::Through,
             done: Done::InStore,
+            size: None,
+            copies: Copied::AsUsed,
         }),
         ..ConnectOptions::default()
     };

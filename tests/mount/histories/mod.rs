@@ -13,7 +13,7 @@ mod order;
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,9 @@ use std::time::Duration;
 use konserve_fs::backend::library::Library;
 use konserve_fs::backend::tiered::Writes;
 use konserve_fs::fuse::{Invalidator, MountOptions, Session, Stopper};
-use konserve_fs::store::{ConnectOptions, CreateOptions, Done, FrontOptions, Location, Store};
+use konserve_fs::store::{
+    ConnectOptions, Copied, CreateOptions, Done, FrontOptions, Location, Store,
+};
 use konserve_fs::value::{Key, Value};
 use konserve_fs::view::{View, ViewOptions};
 
@@ -97,6 +99,8 @@ impl Bench {
                     dir: dir.path().join("front"),
                     writes: Writes::Through,
                     done: Done::InStore,
+                    size: None,
+                    copies: Copied::AsUsed,
                 }),
                 cache: Some(0),
                 ..ConnectOptions::default()
