@@ -1,10 +1,5 @@
 //! Libraries for key and value, as a program would use them itself.
-#![cfg_attr(
-    not(any(feature = "lmdb", feature = "rocksdb")),
-    expect(dead_code, reason = "no library is built in")
-)]
 
-#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
 use std::path::Path;
 
 use konserve_fs::value::{Key, Value, cbor, path};

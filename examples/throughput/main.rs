@@ -5,6 +5,7 @@
 //! A *document* is one value of two levels, 24 bytes a leaf. A bare library has no such thing: there
 //! it is one blob of CBOR, which is read, decoded, changed, encoded and written.
 
+#[cfg(any(feature = "lmdb", feature = "rocksdb"))]
 mod bare;
 mod kfs;
 

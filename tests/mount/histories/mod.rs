@@ -237,6 +237,23 @@ impl<'b> Round<'b> {
         action
     }
 
+    fn read(&self) -> State {
+        loop {
+            match fs::read_to_string(&self.file) {
+                Ok(text) => match text.trim_end().parse() {
+                    Ok(seen) => return Some(seen),
+                    Err(_) => panic!("{text:?} was read"),
+                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                // The kernel has looked twice, and each time the API had put another file there.
+                Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                    assert_eq!(self.ways, Ways::Both);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     fn replace(&self, new: u32) {
         let temporary = self.file.with_extension(format!("new{new}"));
         save(&temporary, format!("{}\n", text(new)).as_bytes()).unwrap();
@@ -245,16 +262,7 @@ impl<'b> Round<'b> {
 
     fn through_files(&self, what: usize, new: u32) -> Action {
         match what {
-            0..=3 => match fs::read_to_string(&self.file) {
-                Ok(text) => match text.trim_end().parse() {
-                    Ok(seen) => Action::Read(Some(seen)),
-                    Err(_) => panic!("{text:?} was read"),
-                },
-                Err(error) => {
-                    assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
-                    Action::Read(None)
-                }
-            },
+            0..=3 => Action::Read(self.read()),
             4..=6 => {
                 self.replace(new);
                 Action::Put(Some(new))
