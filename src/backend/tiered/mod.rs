@@ -44,6 +44,8 @@
 //! a front that was kept is believed only if [`Tiered::is_coherent`] said so when nothing was written
 //! any more; else it must be opened as [`Front::Unknown`], and is emptied.
 
+mod copies;
+mod fill;
 mod ops;
 mod shelf;
 
@@ -53,16 +55,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use xxhash_rust::xxh3::Xxh3;
 
-use super::{Backend, BackendError, Blob, Deadline, Operation, Precondition, Result};
+use super::{Backend, BackendError, Deadline, Operation, Precondition, Result};
 use crate::meter::Counter;
 use shelf::Shelf;
 
 /// Locks for addresses.
 const STRIPES: usize = 64;
-/// Bytes of the checksum before a blob in the front.
-const SUM: usize = 16;
 /// With more stale addresses the front is not used any more.
 const MOST_STALE: usize = 100_000;
 /// Addresses listed in one go.
@@ -237,128 +236,6 @@ impl Tiered {
         &self.tally
     }
 
-    /// Brings what the back has and the front lacks into the front, of the addresses with a prefix;
-    /// gives how many blobs it was. Reads and writes go on meanwhile. It ends when `go_on` says so, when
-    /// the front fails, and when it has a bound and is all but full, as nothing is to go for this.
-    ///
-    /// # Errors
-    /// Those of the back.
-    pub fn populate(
-        &self,
-        prefix: &[u8],
-        go_on: &dyn Fn() -> bool,
-        deadline: Deadline,
-    ) -> Result<u64> {
-        let mut brought = 0;
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let listed = self.back.list(prefix, after.as_deref(), LISTED, deadline)?;
-            let Ok(known) = self.listed_in_front(prefix, after.as_deref(), &listed, deadline)
-            else {
-                return Ok(brought);
-            };
-            for address in listed
-                .iter()
-                .filter(|a| !known.contains(*a) || self.is_stale(a))
-            {
-                if !go_on() || self.is_all_but_full() || self.stale.read().all {
-                    return Ok(brought);
-                }
-                let found = self.fetch(address, deadline)?;
-                brought += u64::from(found.is_some());
-            }
-            if listed.len() < LISTED {
-                return Ok(brought);
-            }
-            after = listed.into_iter().next_back();
-        }
-    }
-
-    /// The addresses after `after` that the front has, up to the last one of those `listed`.
-    fn listed_in_front(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        listed: &[Vec<u8>],
-        deadline: Deadline,
-    ) -> Result<HashSet<Vec<u8>>> {
-        let mut known = HashSet::new();
-        let mut after = after.map(<[u8]>::to_vec);
-        while listed.last() > after.as_ref() {
-            let list =
-                |front: &dyn Backend, soon| front.list(prefix, after.as_deref(), LISTED, soon);
-            let more = self.ask(Operation::List, prefix, deadline, list)?;
-            let Some(last) = more.last().cloned() else {
-                break;
-            };
-            after = Some(last);
-            known.extend(more);
-        }
-        Ok(known)
-    }
-
-    fn is_all_but_full(&self) -> bool {
-        let shelf = self.shelf.as_ref().map(|shelf| shelf.lock());
-        shelf.is_some_and(|shelf| shelf.is_all_but_full())
-    }
-
-    /// Has copies go while they are too large. With no lock of an address held.
-    fn make_room(&self, deadline: Deadline) {
-        let Some(shelf) = &self.shelf else {
-            return;
-        };
-        loop {
-            let Some(address) = shelf.lock().next_out() else {
-                return;
-            };
-            let alone = self.lock(Operation::Delete, std::iter::once(&*address), deadline);
-            let gone = alone.and_then(|_alone| {
-                self.ask(Operation::Delete, &address, deadline, |front, soon| {
-                    front.delete(&address, Precondition::Any, soon)
-                })?;
-                shelf.lock().gone(&address);
-                Ok(())
-            });
-            if gone.is_err() {
-                return;
-            }
-            self.tally.evicted.add(1);
-        }
-    }
-
-    /// Whether a blob can be in the front.
-    fn fits(&self, address: &[u8], bytes: &[u8]) -> bool {
-        let size = (bytes.len() + SUM) as u64;
-        let shelf = self.shelf.as_ref();
-        size <= self.front.capabilities().max_blob
-            && shelf.is_none_or(|shelf| shelf.lock().fits(size + address.len() as u64))
-    }
-
-    /// Puts a copy into the front. With the address's lock held.
-    fn copy(&self, address: &[u8], bytes: &[u8], deadline: Deadline) {
-        let sealed = seal(address, bytes);
-        let put = self.ask(Operation::Put, address, deadline, |front, soon| {
-            front.put(address, &sealed, Precondition::Any, soon)
-        });
-        if let Some(shelf) = &self.shelf {
-            // Where it failed, the old one is there, the new one, or none.
-            let size = (sealed.len() + address.len()) as u64;
-            shelf.lock().put(address, size);
-        }
-        self.note(address, put);
-    }
-
-    /// Has the front forget an address. With its lock held.
-    fn forget(&self, address: &[u8], deadline: Deadline) {
-        let gone = self.ask(Operation::Delete, address, deadline, |front, soon| {
-            front.delete(address, Precondition::Any, soon)
-        });
-        if let Some(shelf) = self.shelf.as_ref().filter(|_| gone.is_ok()) {
-            shelf.lock().gone(address);
-        }
-        self.note(address, gone);
-    }
-
     fn stripe(address: &[u8]) -> usize {
         let hash = xxhash_rust::xxh3::xxh3_64(address);
         usize::try_from(hash % STRIPES as u64).unwrap_or(0)
@@ -442,50 +319,6 @@ impl Tiered {
         }
     }
 
-    /// Has the front do what the back has done, or forget the address. With its lock held.
-    fn follow(&self, address: &[u8], bytes: Option<&[u8]>, deadline: Deadline) {
-        if self.stale.read().all {
-            return;
-        }
-        match bytes.filter(|bytes| self.fits(address, bytes)) {
-            Some(bytes) if self.writes == Writes::Through => self.copy(address, bytes, deadline),
-            _ => self.forget(address, deadline),
-        }
-    }
-
-    /// What the front has: `None` if it cannot be used for the address.
-    fn in_front(&self, address: &[u8], deadline: Deadline) -> Option<Option<Vec<u8>>> {
-        let get = |front: &dyn Backend, soon| front.get(address, soon);
-        match self.ask(Operation::Get, address, deadline, get).ok()? {
-            None => Some(None),
-            Some(blob) => match open(address, blob.bytes) {
-                None => {
-                    self.tally.failures.add(1);
-                    None
-                }
-                found => {
-                    if let Some(shelf) = &self.shelf {
-                        shelf.lock().read(address);
-                    }
-                    Some(found)
-                }
-            },
-        }
-    }
-
-    /// Reads from the back, and brings it to the front.
-    fn fetch(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>> {
-        let _alone = self.lock(Operation::Get, std::iter::once(address), deadline)?;
-        let found = self.back.get(address, deadline)?;
-        if let Some(blob) = &found
-            && self.fits(address, &blob.bytes)
-            && !self.stale.read().all
-        {
-            self.copy(address, &blob.bytes, deadline);
-        }
-        Ok(found)
-    }
-
     /// Does a write of the back and has the front follow. With the address's lock held.
     fn write<T>(
         &self,
@@ -515,29 +348,4 @@ fn changed_nothing(error: &BackendError) -> bool {
             | BackendError::BadAddress { .. }
             | BackendError::TooLarge { .. }
     )
-}
-
-fn sum(address: &[u8], bytes: &[u8]) -> [u8; SUM] {
-    let mut hash = Xxh3::new();
-    hash.update(&(address.len() as u64).to_le_bytes());
-    hash.update(address);
-    hash.update(bytes);
-    hash.digest128().to_le_bytes()
-}
-
-fn seal(address: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(SUM + bytes.len());
-    sealed.extend(sum(address, bytes));
-    sealed.extend(bytes);
-    sealed
-}
-
-/// The bytes of a blob of the front, if they are what was put there.
-fn open(address: &[u8], mut sealed: Vec<u8>) -> Option<Vec<u8>> {
-    let (found, bytes) = sealed.split_first_chunk::<SUM>()?;
-    if *found != sum(address, bytes) {
-        return None;
-    }
-    sealed.drain(..SUM);
-    Some(sealed)
 }
