@@ -167,8 +167,8 @@ def sqlite(path, synced, percent):
     ask("COMMIT")
     timed("overwrite", writes, lambda n: put(name(scattered(n) % keys), f"{n:0100}"))
     timed("get", 500_000, lambda n: get(name(scattered(n) % keys)))
-    timed("list", 10, lambda _: names(), several=1 / keys)
-    timed("sweep", 100, lambda _: ask("DELETE FROM blobs"), several=percent / keys)
+    timed("list", 10, lambda _: names(), several=keys)
+    timed("sweep", 1, lambda _: ask("DELETE FROM blobs"), several=keys)
 
     for leaves in [100, 10_000, 1_000_000]:
         width = int(leaves**0.5)
