@@ -38,6 +38,8 @@ mod listing;
 mod lock;
 #[path = "backends/losing.rs"]
 mod losing;
+#[path = "backends/overlays.rs"]
+mod overlays;
 #[path = "backends/packs.rs"]
 mod packs;
 #[path = "backends/preconditions.rs"]
@@ -61,7 +63,7 @@ macro_rules! suite {
                 suite!(@storages $module $case
                     memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
                     written_through, written_around, bad_front, tiered_limited,
-                    bounded_front, queued_memory, carried_memory, carried_limited, written_behind,
+                    bounded_front, laid_over_memory, limited_over_memory, laid_over_full, queued_memory, carried_memory, carried_limited, written_behind,
                     #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb, #[cfg(feature = "rocksdb")] rocksdb);
             })*
         }

@@ -20,6 +20,7 @@ mod store {
     mod limits;
     mod log;
     mod multi;
+    mod overlay;
     mod races;
     mod reclaim;
     mod send;

@@ -2,7 +2,7 @@
 //!
 //! A backend knows neither keys nor values nor files. [`Backend`] is the contract; the modules
 //! beside it are its implementations ([`embedded`], [`mod@file`], [`memory`], and behind features
-//! those of [`library`]) and wrappers ([`tiered`], [`behind`], [`metered`], [`faulty`]).
+//! those of [`library`]) and wrappers ([`tiered`], [`behind`], [`overlay`], [`metered`], [`faulty`]).
 //!
 //! # Contract
 //!
@@ -65,6 +65,7 @@ mod log;
 pub mod memory;
 pub mod metered;
 mod number;
+pub mod overlay;
 mod replace;
 pub mod tiered;
 mod version;
@@ -288,6 +289,51 @@ pub struct Capabilities {
     pub max_blob: u64,
     /// The largest batch, in bytes of addresses and contents together.
     pub max_batch: u64,
+}
+
+impl Capabilities {
+    /// Refuses a blob that the storage does not take.
+    ///
+    /// # Errors
+    /// [`BackendError::BadAddress`], [`BackendError::TooLarge`].
+    pub fn check_blob(&self, operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
+        check_address(operation, address)?;
+        check_size(operation, address, bytes)?;
+        let (size, limit) = (bytes.len() as u64, self.max_blob);
+        if size > limit {
+            let address = address.into();
+            return Err(BackendError::TooLarge {
+                operation,
+                address,
+                size,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses a batch that the storage does not take.
+    ///
+    /// # Errors
+    /// As [`Capabilities::check_blob`].
+    pub fn check_batch(&self, batch: &Batch) -> Result<()> {
+        batch.check()?;
+        let (size, limit) = (batch.size() as u64, self.max_batch);
+        if size > limit {
+            return Err(BackendError::TooLarge {
+                operation: Operation::Apply,
+                address: Address::default(),
+                size,
+                limit,
+            });
+        }
+        batch.ops().iter().try_for_each(|op| match op {
+            BatchOp::Put { address, bytes, .. } => {
+                self.check_blob(Operation::Apply, address, bytes)
+            }
+            BatchOp::Delete { .. } => Ok(()),
+        })
+    }
 }
 
 /// Who may have a storage open at the same time.

@@ -1,6 +1,6 @@
 //! Versions of blobs, and the conditions that writes make of them.
 
-use super::{BackendError, Operation, Result};
+use super::{Backend, BackendError, Deadline, Operation, Result};
 
 /// What a blob was when it was read, as opaque bytes: equal versions of one address mean equal
 /// content. The reverse need not hold.
@@ -66,6 +66,27 @@ impl Precondition {
             operation,
             address: address.into(),
         })
+    }
+
+    /// [`Precondition::require`] of what `storage` has, whose versions are contents.
+    pub(super) fn require_in(
+        &self,
+        storage: &dyn Backend,
+        operation: Operation,
+        address: &[u8],
+        deadline: Deadline,
+    ) -> Result<()> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Absent => {
+                let there = storage.get_range(address, 0..0, deadline)?.is_some();
+                self.require(operation, address, there.then_some(&[]))
+            }
+            Self::Version(_) => {
+                let present = storage.get(address, deadline)?.map(|blob| blob.bytes);
+                self.require(operation, address, present.as_deref())
+            }
+        }
     }
 }
 

@@ -12,15 +12,15 @@ use super::beacon::Beacon;
 use super::error::CliError;
 use super::execute::{execute, status};
 use super::holder::Holder;
-use super::place::Bytes;
+use super::place::{self, Bytes};
 use super::remote::Remote;
 use super::request::{Request, Response};
 use super::signals::StopSignals;
 use super::socket::{Server, SocketError};
-use super::{chores, watch, wire};
+use super::{chores, places, watch, wire};
 use crate::backend::BackendError;
 use crate::fuse::{Invalidator, MountOptions, Session, mounts};
-use crate::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
+use crate::store::{ConnectOptions, CreateOptions, Done, Location, Store, StoreError};
 use crate::view::{View, ViewOptions};
 
 /// How long a holder of the store may take to let go.
@@ -65,7 +65,7 @@ impl Daemon {
         served.and(store.release().map_err(CliError::from))
     }
 
-    /// Refuses a mountpoint that is not there, or would hide the store from its own daemon.
+    /// Refuses a mountpoint that is not there, or would hide the store or its front from its own daemon.
     fn check_point(&self) -> Result<(), CliError> {
         let shown = self.point.display().to_string();
         let missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
@@ -73,19 +73,26 @@ impl Daemon {
             let why = format!("no such directory to mount on; mkdir {shown} first");
             return Err(CliError::not_found(shown, why));
         }
-        let point = super::place::absolute(&self.point);
-        match self.location.directory() {
-            Some(store) if store.starts_with(&point) || point.starts_with(store) => {
-                Err(CliError::refused(
+        let point = place::absolute(&self.point);
+        let front = self.options.front.as_deref().map(place::absolute);
+        let both = [
+            (self.location.directory(), "store"),
+            (front.as_deref(), "front"),
+        ];
+        for (directory, what) in both {
+            if let Some(directory) = directory
+                && (directory.starts_with(&point) || point.starts_with(directory))
+            {
+                return Err(CliError::refused(
                     shown,
                     format!(
-                        "the store {} cannot be mounted on itself, on what it is in or on what is in it",
-                        store.display()
+                        "the {what} {} cannot be mounted on itself, on what it is in or on what is in it",
+                        directory.display()
                     ),
-                ))
+                ));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Whether the store is mounted already. A daemon whose mount is gone is about to let go of it.
@@ -93,7 +100,14 @@ impl Daemon {
     /// # Errors
     /// [`CliError::InUse`], saying where.
     pub(super) fn check_free(&self) -> Result<(), CliError> {
-        let Some(holder) = Remote::of_location(&self.location)? else {
+        let place = match self.options.front() {
+            // Several may lie over one store.
+            Some(front) if front.done == Done::OnlyInFront => {
+                Location::Embedded(place::absolute(&front.dir))
+            }
+            _ => self.location.clone(),
+        };
+        let Some(holder) = Remote::of_location(&place)? else {
             return Ok(());
         };
         let Some(point) = holder.mountpoint() else {
@@ -107,7 +121,7 @@ impl Daemon {
             return Ok(());
         }
         Err(CliError::InUse {
-            what: self.location.to_string(),
+            what: place.to_string(),
             why: format!(
                 "already mounted at {} by process {}",
                 point.display(),
@@ -170,18 +184,23 @@ impl Daemon {
         signals: StopSignals,
         on_ready: impl FnOnce(uuid::Uuid) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let location = store.location().to_string();
+        let place = place::of(store);
+        let location = place.to_string();
         self.options.fsname.get_or_insert_with(|| location.clone());
         let commands = Arc::new(Commands {
             holder: Holder::new(store.clone(), self.view_options()),
             view: Arc::clone(view),
             invalidator: OnceLock::new(),
-            point: super::place::absolute(&self.point),
+            point: place::absolute(&self.point),
         });
         let answering = Arc::clone(&commands);
+        let path = match store.overlay() {
+            Some(dir) => places::overlay_socket(dir),
+            None => places::socket(&store.id()),
+        };
         let server =
-            Server::start(&store.id(), move |message| answering.answer(message)).map_err(socket)?;
-        let beacon = Beacon::light(store.location(), server.path(), store.is_read_only());
+            Server::start(path, move |message| answering.answer(message)).map_err(socket)?;
+        let beacon = Beacon::light(&place, server.path(), store.is_read_only());
         let session = Session::mount(Arc::clone(view), &self.point, &self.options)?;
         let _first = commands.invalidator.set(session.invalidator());
         let stopper = session.stopper();

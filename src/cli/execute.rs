@@ -83,11 +83,12 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
 #[must_use]
 pub fn status(store: &Store) -> Status {
     Status {
-        location: store.location().to_string(),
+        location: super::place::of(store).to_string(),
         id: store.id(),
         pid: std::process::id(),
         mountpoint: None,
         read_only: store.is_read_only(),
+        lies_over: store.overlay().map(|_| store.location().to_string()),
         seq: store.last_seq(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }

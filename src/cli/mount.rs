@@ -38,6 +38,8 @@ Options of -o, separated by commas; of two that contradict each other the later 
   around                with front=: writes go to the store alone, and to the front when they are read
   behind                with front=: a write is done when it is in a queue there, which is brought to the
                         store a little later; until then it is nowhere else, and an fsync says no more
+  overlay               with front=: what is written stays there, and nothing of the store is written to;
+                        mounted without it, the store is as it was
   front-size=BYTES      how large the copies may be together (default: no bound); what was not read for long goes
   populate              with front=: copy everything there, in the background; else what is read and written
   without-front         with ro: the store without what waits in such a queue, which is older

@@ -185,6 +185,16 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where a store is that is held here. One that lies over another is where what is written is: the other
+/// may be held by others, too, and shows something else.
+pub(super) fn of(store: &Store) -> Location {
+    let overlay = store.overlay();
+    overlay.map_or_else(
+        || store.location().clone(),
+        |dir| Location::Embedded(dir.to_owned()),
+    )
+}
+
 /// A store's location, absolute, so that it means the same to a process elsewhere. A path without a
 /// scheme is the store that is there, of whatever kind.
 pub(super) fn location(text: &OsStr) -> Result<Location, CliError> {

@@ -120,6 +120,13 @@ pub fn private_dir(path: &Path) -> Result<(), PlaceError> {
     Ok(())
 }
 
+/// Where the socket is of the daemon that holds what lies over a store in `directory`, if this user runs
+/// it: there may be several over one store.
+#[must_use]
+pub fn overlay_socket(directory: &Path) -> PathBuf {
+    beacon(directory).with_extension("sock")
+}
+
 /// Where a daemon that only reads the store in `directory` says where its socket is.
 #[must_use]
 pub fn beacon(directory: &Path) -> PathBuf {

@@ -193,7 +193,7 @@ impl Remote {
     /// Connects again if the daemon may have hung up on a command that was silent for so long.
     fn renew(&mut self) -> Result<(), CallError> {
         if self.used.elapsed() > FRESH {
-            self.client = connect(&self.status.id).map_err(CallError::Unsent)?;
+            self.client = self.client.again().map_err(CallError::Unsent)?;
         }
         Ok(())
     }
@@ -251,6 +251,7 @@ mod tests {
                 pid: 4711,
                 mountpoint: None,
                 read_only: false,
+                lies_over: None,
                 seq: 1,
                 version: String::new(),
             };

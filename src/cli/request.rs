@@ -297,6 +297,8 @@ pub struct Status {
     pub mountpoint: Option<Bytes>,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// The store over which it lies, and to which nothing is written.
+    pub lies_over: Option<String>,
     /// The sequence number of the last write.
     pub seq: u64,
     /// The version of the program.

@@ -53,17 +53,17 @@ pub struct Server {
 type Handler = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Server {
-    /// Listens for commands on store `id`, which the caller holds: a socket that is there already
-    /// was left by a daemon that is gone. Requests of one connection are handled one after the
-    /// other, those of several at the same time.
+    /// Listens for commands at `path`, which is that of a store which the caller holds: a socket
+    /// that is there already was left by a daemon that is gone. Requests of one connection are handled
+    /// one after the other, those of several at the same time.
     ///
     /// # Errors
     /// [`SocketError`].
     pub fn start(
-        id: &Uuid,
+        path: PathBuf,
         handler: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
     ) -> Result<Self, SocketError> {
-        Self::start_at(places::socket(id), Arc::new(handler))
+        Self::start_at(path, Arc::new(handler))
     }
 
     fn start_at(path: PathBuf, handler: Arc<Handler>) -> Result<Self, SocketError> {
@@ -261,6 +261,15 @@ pub fn connect_at(path: &Path) -> io::Result<Client> {
 }
 
 impl Client {
+    /// Connects again to who listens there now.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub(super) fn again(&self) -> io::Result<Self> {
+        let peer = self.0.peer_addr()?;
+        connect_at(peer.as_pathname().ok_or(ErrorKind::NotFound)?)
+    }
+
     /// The process that serves this.
     pub(super) fn peer(&self) -> Option<i32> {
         Some(getsockopt(&self.0, sockopt::PeerCredentials).ok()?.pid())

@@ -74,6 +74,9 @@ pub(super) fn show(facts: &Facts, out: &mut Output) -> Result<(), CliError> {
         None => "no".to_owned(),
     };
     out.line(format!("location   {}", facts.location))?;
+    if let Some(store) = &facts.lies_over {
+        out.line(format!("lies over  {store}, to which nothing is written"))?;
+    }
     out.line(format!("id         {}", facts.id))?;
     out.line(format!("mounted    {mounted}"))?;
     if facts.read_only && facts.mountpoint.is_some() {
@@ -89,6 +92,7 @@ fn as_json(facts: &Facts) -> serde_json::Value {
         .map(|point| String::from_utf8_lossy(&point.0).into_owned());
     json!({
         "location": facts.location,
+        "lies-over": facts.lies_over,
         "id": facts.id,
         // Only a daemon's process is worth knowing.
         "pid": mountpoint.as_ref().map(|_| facts.pid),

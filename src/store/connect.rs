@@ -7,7 +7,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::front::behind::{Mark, Queue};
-use super::front::{Copies, Done, FrontOptions, Tiers, take_mark};
+use super::front::overlay::Layer;
+use super::front::{Copies, Done, FrontOptions, Tiers, refuse, take_mark};
 use super::header::Header;
 use super::{Location, Store, StoreError, registry, storage};
 use crate::backend::{Access, Backend, Deadline};
@@ -25,7 +26,8 @@ pub struct ConnectOptions {
     pub wait: Duration,
     /// Bytes of decoded pages and documents to keep in memory; 32 MiB if not given.
     pub cache: Option<u64>,
-    /// A front before the storage. Where nothing is written, it is asked only for what waits in it.
+    /// A front before the storage. Where nothing is written, it is asked only for what waits in it, or was
+    /// written over the store ([`Done::OnlyInFront`]).
     pub front: Option<FrontOptions>,
     /// Where nothing is written: that the store is wanted as it is without what waits in a front.
     pub without_front: bool,
@@ -74,6 +76,11 @@ impl Store {
     }
 
     fn open(location: &Location, options: &ConnectOptions) -> Result<Opened, StoreError> {
+        if let Some(front) = &options.front
+            && front.done == Done::OnlyInFront
+        {
+            return Self::open_over(location, front, options).map(Opened::Asked);
+        }
         let (backend, guard): (Arc<dyn Backend>, _) = match location {
             Location::Memory(id) => {
                 let (backend, guard) = registry::connect(*id)?;
@@ -134,6 +141,27 @@ impl Store {
         } else {
             Opened::Asked(store)
         })
+    }
+
+    /// Connects to a store to which nothing is written, but to what lies over it.
+    fn open_over(
+        location: &Location,
+        front: &FrontOptions,
+        options: &ConnectOptions,
+    ) -> Result<Self, StoreError> {
+        let Some(dir) = location.directory() else {
+            let reason = "a store in memory cannot be laid over";
+            return Err(refuse(&front.dir, reason));
+        };
+        let backend = storage::open(location, dir, Access::Read, options.wait)?;
+        if let Some(mark) = Mark::read(dir)? {
+            return Err(mark.refusal(location));
+        }
+        let back = Tiers::plain(location, backend);
+        let header = find_header(location, &back, options.id)?;
+        let tiers = Layer::open(front, (dir, back, &header), options)?;
+        let header = find_header(location, &tiers, options.id)?;
+        Self::start_over(location, tiers, None, &header, options)
     }
 }
 

@@ -306,6 +306,7 @@ impl Store {
         let Tiers {
             backend,
             front,
+            overlay,
             journal: journal_dir,
         } = tiers;
         let calls = Arc::new(Calls::default());
@@ -371,6 +372,7 @@ impl Store {
             observers: RwLock::new(Vec::new()),
             hooks: super::hooks::Hooks::default(),
             front,
+            overlay,
             meters: Meters::new(calls, header.folded),
             links: AtomicBool::new(links),
             released: AtomicBool::new(false),

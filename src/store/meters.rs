@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::front::Front;
+use super::front::overlay::Layer;
 use super::{Store, StoreError, fork};
 use crate::backend::behind::Standing as Queued;
 use crate::backend::metered::Calls;
@@ -174,6 +175,15 @@ pub struct Standing {
     pub forks: u64,
     /// The front, if the store has one.
     pub front: Option<FrontUse>,
+    /// What is written over the store, if nothing is written to it.
+    pub overlay: Option<OverlayUse>,
+}
+
+/// What a store has of what lies over it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OverlayUse {
+    /// What it takes on disk.
+    pub bytes: u64,
 }
 
 /// What a store has of its front.
@@ -226,6 +236,7 @@ impl Store {
             snapshots: snapshots.len() as u64,
             forks: forks.len() as u64,
             front: inner.front.as_ref().map(Front::standing),
+            overlay: inner.overlay.as_ref().map(Layer::standing),
         }
     }
 

@@ -71,7 +71,7 @@ pub use lifecycle::{CreateOptions, Replica};
 pub use location::{AtPath, Location};
 pub use log::Log;
 pub use mark::{Incoming, Position, read_identity, write_identity};
-pub use meters::{FrontUse, Meters, Phase, Rounds, Standing};
+pub use meters::{FrontUse, Meters, OverlayUse, Phase, Rounds, Standing};
 pub use multi::Condition;
 pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
 pub use round::Round;
@@ -126,6 +126,7 @@ struct Inner {
     observers: RwLock<Vec<Arc<dyn Observer>>>,
     hooks: hooks::Hooks,
     front: Option<front::Front>,
+    overlay: Option<front::overlay::Layer>,
     meters: Meters,
     /// Whether there may be linked files. Set with the commit of the first one.
     links: AtomicBool,
@@ -303,18 +304,25 @@ impl Store {
         self.inner.front.as_ref().map(front::Front::tally)
     }
 
-    /// Free and total bytes of where the store lies; `None` where that has no meaning.
+    /// The directory of the front to which alone is written, if there is one.
+    pub fn overlay(&self) -> Option<&Path> {
+        Some(self.inner.overlay.as_ref()?.dir())
+    }
+
+    /// Free and total bytes of where it is written to; `None` where that has no meaning.
     pub fn space(&self) -> Option<(u64, u64)> {
-        let dir = self.inner.location.directory()?;
+        let dir = self.overlay().or(self.inner.location.directory())?;
         nix::sys::statvfs::statvfs(dir).ok().map(|v| {
             let unit = v.fragment_size();
             (v.blocks_available() * unit, v.blocks() * unit)
         })
     }
 
-    /// Bytes that the store's files take on disk; `None` where it has none. Looks at each of them.
+    /// Bytes that the files to which it is written take on disk; `None` where there are none. Looks at
+    /// each of them.
     pub fn size_on_disk(&self) -> Option<u64> {
-        self.inner.location.directory().map(disk_use)
+        let dir = self.overlay().or(self.inner.location.directory())?;
+        Some(disk_use(dir))
     }
 
     /// The document under a key as it is now, or in the snapshot.

@@ -7,7 +7,8 @@
 //!
 //! Whether memory is well used shows in `cache`, for decoded pages and for documents, and whether the
 //! front's disk is in `front`: what was looked for there and found (`hits`) or not (`misses`), and how
-//! large it is. What waits in it with `-o front=DIR,behind` is in `queue`.
+//! large it is. What waits in it with `-o front=DIR,behind` is in `queue`. Of a store that is laid over
+//! (`-o front=DIR,overlay`) what lies over it is in `overlay`.
 //!
 //! [text format]: https://prometheus.io/docs/instrumenting/exposition_formats/
 
@@ -18,7 +19,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::View;
 use crate::meter::{self, Group, LIMITS, Times};
-use crate::store::{FrontUse, Phase, Rounds};
+use crate::store::{FrontUse, OverlayUse, Phase, Rounds};
 use crate::tree::CacheUse;
 
 /// Numbers in sections.
@@ -274,7 +275,9 @@ impl View {
         }
         self.of_files(&mut stats);
         self.of_store(&mut stats);
-        of_front(&mut stats, self.store.standing().front.as_ref());
+        let standing = self.store.standing();
+        of_front(&mut stats, standing.front.as_ref());
+        of_overlay(&mut stats, standing.overlay);
         self.of_space(&mut stats);
         of_process(&mut stats);
         stats
@@ -417,6 +420,15 @@ fn of_front(stats: &mut Stats, front: Option<&FrontUse>) {
     let help = "Whether it failed the last time.";
     let failing = u64::from(queue.failure.is_some());
     stats.gauge(section, "failing", help, failing);
+}
+
+/// Only a store that is laid over has these.
+fn of_overlay(stats: &mut Stats, overlay: Option<OverlayUse>) {
+    let Some(overlay) = overlay else {
+        return;
+    };
+    let help = "What lies over the store, to which nothing is written, takes on disk.";
+    stats.gauge("overlay", "size_bytes", help, overlay.bytes);
 }
 
 fn of_rounds(stats: &mut Stats, rounds: &Rounds) {

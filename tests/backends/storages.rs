@@ -13,8 +13,9 @@ use konserve_fs::backend::file::Files;
 use konserve_fs::backend::library::Library;
 use konserve_fs::backend::memory::Memory;
 use konserve_fs::backend::metered::{Calls, Metered};
+use konserve_fs::backend::overlay::Overlay;
 use konserve_fs::backend::tiered::{Front, Tiered, Writes};
-use konserve_fs::backend::{Access, Backend, Deadline, Result};
+use konserve_fs::backend::{Access, Backend, Deadline, Precondition, Result};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -185,6 +186,42 @@ pub fn bad_front() -> Storage {
         soon(),
     );
     Storage::in_memory(tiered.unwrap())
+}
+
+/// A storage over another one.
+fn over(front: Storage, back: Storage) -> Storage {
+    Storage {
+        backend: Arc::new(Overlay::new(front.backend, back.backend)),
+        _dir: front._dir,
+    }
+}
+
+pub fn laid_over_memory() -> Storage {
+    over(embedded(), memory())
+}
+
+/// One that can do less.
+pub fn limited_over_memory() -> Storage {
+    over(limited(), memory())
+}
+
+/// A storage over one that has all that the cases write, and more, of which it says that it is gone.
+pub fn laid_over_full() -> Storage {
+    let back = Arc::new(Memory::new());
+    let names = [b"a", b"b", b"c", b"k", b"p", b"x"];
+    for name in names {
+        back.put(name, b"old", Precondition::Any, soon()).unwrap();
+    }
+    for n in 0..200_u8 {
+        back.put(&[b'p', n], b"old", Precondition::Any, soon())
+            .unwrap();
+        back.put(&[n], b"old", Precondition::Any, soon()).unwrap();
+    }
+    let overlay = Overlay::new(Arc::new(Memory::new()), Arc::clone(&back) as _);
+    for address in back.list(b"", None, 1000, soon()).unwrap() {
+        assert!(overlay.delete(&address, Precondition::Any, soon()).unwrap());
+    }
+    Storage::in_memory(overlay)
 }
 
 pub fn tiered_limited() -> Storage {

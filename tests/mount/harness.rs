@@ -140,7 +140,13 @@ impl Mount {
     /// The daemon's process, as `kfs status` gives it.
     #[track_caller]
     fn find_pid(&self) -> Pid {
-        let args = ["status".as_ref(), self.store.as_os_str(), "--json".as_ref()];
+        // What lies over a store is not found by the store's name.
+        let options = self.options.as_deref().unwrap_or_default();
+        let named = match options.ends_with(",overlay") {
+            true => &self.dir,
+            false => &self.store,
+        };
+        let args = ["status".as_ref(), named.as_os_str(), "--json".as_ref()];
         let status = self.sandbox.kfs(args).ok();
         let json: serde_json::Value = serde_json::from_slice(&status.stdout)
             .unwrap_or_else(|error| panic!("status is not JSON: {error}\n{status}"));

@@ -40,6 +40,7 @@ mod looking;
 mod mount8;
 mod names;
 mod operations;
+mod overlay;
 mod program;
 mod random;
 mod raw;

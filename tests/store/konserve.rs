@@ -226,9 +226,18 @@ const FUNCTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
-                "`:frontend-only`",
-                "none: a store that is read only writes nothing",
-                &["reading_only_changes_nothing_on_disk"],
+                "`:frontend-only` writes",
+                "`Done::OnlyInFront`: what is written lies over the store, to which nothing is written",
+                &[
+                    "what_is_written_over_a_store_is_there_again_with_the_same_front_and_the_store_as_it_was",
+                    "what_is_read_over_a_back_is_what_was_written_whatever_fails",
+                    "what_was_acknowledged_over_a_store_is_there_after_a_kill",
+                ],
+            ),
+            (
+                "`:frontend-only` reads",
+                "none: what a front does not have may be in the store, and is no absence",
+                &["a_front_that_fails_is_an_error_and_not_what_the_back_has"],
             ),
             (
                 "sync-on-connect, perform-sync, populate-missing-strategy, full-sync-strategy",

@@ -9,7 +9,7 @@ use crate::backend::log::record::{self, Write};
 use crate::backend::log::{changes, from_log};
 use crate::backend::{
     Backend, BackendError, Batch, Blob, Capabilities, Deadline, Flaw, MAX_BATCH, Meter, Operation,
-    Precondition, Result, Sharing, Written, check_address, check_size, clip,
+    Precondition, Result, Sharing, Written, check_address, clip,
 };
 
 impl Behind {
@@ -29,26 +29,6 @@ impl Behind {
         deadline.check(operation, address)?;
         let last = deadline.lock(&writing.last, operation, address)?;
         Ok((writing, last))
-    }
-
-    fn require(
-        &self,
-        operation: Operation,
-        address: &[u8],
-        precondition: &Precondition,
-        deadline: Deadline,
-    ) -> Result<()> {
-        match precondition {
-            Precondition::Any => Ok(()),
-            Precondition::Absent => {
-                let there = self.contains(address, deadline)?;
-                precondition.require(operation, address, there.then_some(&[]))
-            }
-            Precondition::Version(_) => {
-                let present = self.get(address, deadline)?.map(|blob| blob.bytes);
-                precondition.require(operation, address, present.as_deref())
-            }
-        }
     }
 
     fn contains(&self, address: &[u8], deadline: Deadline) -> Result<bool> {
@@ -72,23 +52,6 @@ impl Behind {
         logged.map_err(|error| from_log(operation, address, error))?;
         *last = seq;
         self.shared.push(seq, writes);
-        Ok(())
-    }
-
-    /// Refuses now what the back would refuse later.
-    fn check_fits(&self, operation: Operation, address: &[u8], bytes: &[u8]) -> Result<()> {
-        check_address(operation, address)?;
-        check_size(operation, address, bytes)?;
-        let (size, limit) = (bytes.len() as u64, self.capabilities().max_blob);
-        if size > limit {
-            let address = address.into();
-            return Err(BackendError::TooLarge {
-                operation,
-                address,
-                size,
-                limit,
-            });
-        }
         Ok(())
     }
 }
@@ -148,9 +111,11 @@ impl Backend for Behind {
         precondition: Precondition,
         deadline: Deadline,
     ) -> Result<Written> {
-        self.check_fits(Operation::Put, address, bytes)?;
+        // What the back would refuse later is refused now.
+        self.capabilities()
+            .check_blob(Operation::Put, address, bytes)?;
         let writing = self.writing(Operation::Put, address, deadline)?;
-        self.require(Operation::Put, address, &precondition, deadline)?;
+        precondition.require_in(self, Operation::Put, address, deadline)?;
         let write = Write::Put { address, bytes };
         let payload: [&[u8]; 3] = [&write.header(), address, bytes];
         let what = (Operation::Put, address);
@@ -166,7 +131,7 @@ impl Backend for Behind {
     ) -> Result<bool> {
         check_address(Operation::Delete, address)?;
         let writing = self.writing(Operation::Delete, address, deadline)?;
-        self.require(Operation::Delete, address, &precondition, deadline)?;
+        precondition.require_in(self, Operation::Delete, address, deadline)?;
         if !self.contains(address, deadline)? {
             return Ok(false);
         }
@@ -193,26 +158,12 @@ impl Backend for Behind {
     }
 
     fn apply(&self, batch: Batch, deadline: Deadline) -> Result<()> {
-        batch.check()?;
-        let (size, limit) = (batch.size() as u64, self.capabilities().max_batch);
-        if size > limit {
-            return Err(BackendError::TooLarge {
-                operation: Operation::Apply,
-                address: Default::default(),
-                size,
-                limit,
-            });
-        }
+        self.capabilities().check_batch(&batch)?;
         let writes: Vec<Write<'_>> = batch.ops().iter().map(Write::from).collect();
-        for write in &writes {
-            if let Write::Put { address, bytes } = write {
-                self.check_fits(Operation::Apply, address, bytes)?;
-            }
-        }
         let writing = self.writing(Operation::Apply, b"", deadline)?;
         for op in batch.ops() {
             let (address, precondition) = (op.address(), op.precondition());
-            self.require(Operation::Apply, address, precondition, deadline)?;
+            precondition.require_in(self, Operation::Apply, address, deadline)?;
         }
         if batch.is_empty() {
             return Ok(());

@@ -29,8 +29,8 @@
 //! | frontend-first reads, populating | every read |
 //! | populate-missing on connect | [`Tiered::populate`]: only what the front lacks is read |
 //! | full sync on connect | no more is needed: nothing is in the front that is not in the back, or in the queue, which goes on by itself; a front that is not known to be so is emptied |
-//! | frontend-only reads | not here: a blob that is absent in the front alone would be reported as absent, and for a store a page that is absent is damage |
-//! | frontend-only writes | not here: a write that is to be lost with the front would be lost out of the middle of what refers to it; a state of a store that can be written to and given up is a transaction (`.kfs/tx/NAME`) |
+//! | frontend-only writes | [`Overlay`](super::overlay::Overlay): the front has the truth of what was written, over a back that stays as it is |
+//! | frontend-only reads | not here: a document is the pages that it refers to, and of these the front has those that were read; without the back nobody could tell which keys can be read whole, and every list would be an error. A store that is to be read where its back is not is a replica, which receives its snapshots |
 //!
 //! The front belongs to the wrapper, which deletes in it what it likes; in the back nothing is deleted but
 //! what a caller deletes.

@@ -50,6 +50,8 @@ pub struct MountOptions {
     pub around: bool,
     /// `behind`: writes are done when they are in the front.
     pub behind: bool,
+    /// `overlay`: writes stay in the front, and nothing of the store is written to.
+    pub overlay: bool,
     /// `front-size=BYTES`: how large its copies may be together, with K, M, G for powers of 1024.
     pub front_size: Option<u64>,
     /// `populate`: copies of everything are made in the front.
@@ -84,10 +86,10 @@ impl MountOptions {
             Writes::Through
         };
         let dir = self.front.clone()?;
-        let done = if self.behind {
-            Done::InFront
-        } else {
-            Done::InStore
+        let done = match (self.overlay, self.behind) {
+            (true, _) => Done::OnlyInFront,
+            (false, true) => Done::InFront,
+            (false, false) => Done::InStore,
         };
         let copies = if self.populate {
             Copied::All
@@ -224,6 +226,7 @@ impl Default for MountOptions {
             front: None,
             around: false,
             behind: false,
+            overlay: false,
             front_size: None,
             populate: false,
             without_front: false,

@@ -32,6 +32,14 @@ pub enum OptionError {
         /// The other one.
         with: &'static str,
     },
+    /// An option that contradicts another one.
+    #[error("mount option {name} does not go with {with}; leave one of them out")]
+    Against {
+        /// The option.
+        name: &'static str,
+        /// The other one.
+        with: &'static str,
+    },
     /// An option that is given or not, and takes no value.
     #[error("mount option {name} takes no value")]
     NoValue {
@@ -42,7 +50,7 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around behind front-size=BYTES populate without-front sweep=AGE snapshot=AGE \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around behind overlay front-size=BYTES populate without-front sweep=AGE snapshot=AGE \
     keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N nonempty threads=N \
     timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
@@ -62,6 +70,7 @@ impl MountOptions {
         let alone = [
             (options.around, front, "around", "front=DIR"),
             (options.behind, front, "behind", "front=DIR"),
+            (options.overlay, front, "overlay", "front=DIR"),
             (options.populate, front, "populate", "front=DIR"),
             (
                 options.front_size.is_some(),
@@ -79,6 +88,20 @@ impl MountOptions {
         for (given, has, name, with) in alone {
             if given && !has {
                 return Err(OptionError::Alone { name, with });
+            }
+        }
+        let copies = [
+            (options.around, "around"),
+            (options.behind, "behind"),
+            (options.populate, "populate"),
+            (options.front_size.is_some(), "front-size=BYTES"),
+        ];
+        for (given, with) in copies {
+            if given && options.overlay {
+                return Err(OptionError::Against {
+                    name: "overlay",
+                    with,
+                });
             }
         }
         if options.snapshot.is_none() && !options.keep.is_empty() {
@@ -120,6 +143,7 @@ impl MountOptions {
             "writeback" => self.writeback = true,
             "around" => self.around = true,
             "behind" => self.behind = true,
+            "overlay" => self.overlay = true,
             "populate" => self.populate = true,
             "without-front" => self.without_front = true,
             "nonempty" => self.nonempty = true,
@@ -390,12 +414,19 @@ mod tests {
         for alone in [
             "around",
             "behind",
+            "overlay",
             "populate",
             "front-size=1M",
             "without-front",
         ] {
             let error = MountOptions::parse(alone).unwrap_err();
             assert!(matches!(error, OptionError::Alone { .. }), "{error}");
+        }
+        let found = front("overlay,front=/a,ro").unwrap();
+        assert_eq!(found.done, Done::OnlyInFront);
+        for other in ["around", "behind", "populate", "front-size=1M"] {
+            let error = MountOptions::parse(&format!("{other},front=/a,overlay")).unwrap_err();
+            assert!(matches!(error, OptionError::Against { .. }), "{error}");
         }
     }
 

@@ -164,6 +164,10 @@ fn all(
     };
     knife.records()?;
     knife.journal(dir)?;
+    // What was written over the store as it was does not lie on what it is now.
+    knife.header.clock = knife.header.clock.next();
+    let header = knife.header.seal()?;
+    backend.put(header::HEADER, &header, Precondition::Any, deadline())?;
     backend.sync(deadline())?;
     Ok(())
 }

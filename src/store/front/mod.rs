@@ -8,13 +8,15 @@
 //! STORE/kfs.front  the mark: a UUID, made at that end and removed by whoever opens the store for writing
 //! ```
 //!
-//! and what [`behind`] draws, where writes wait there.
+//! and what [`behind`] draws, where writes wait there. A front to which alone is written is another thing,
+//! drawn in [`overlay`].
 //!
 //! What it has is believed only if its last use came to a proper end, and nobody has written to the store
 //! since: then the mark is still there, and the header, for stores that were brought back from a backup,
 //! is the same. Else it is emptied; nothing is lost by that, as everything is in the store itself.
 
 pub mod behind;
+pub mod overlay;
 
 use std::fs;
 use std::io;
@@ -76,12 +78,17 @@ pub enum Done {
     /// When it is in the front, which brings it to the store a little later (write-behind). On disk
     /// then means on the front's disk.
     InFront,
+    /// When it is in the front, where it stays (frontend-only writes): nothing of the store's own is ever
+    /// written to, and without the front it is as it was. There are no copies in such a front.
+    OnlyInFront,
 }
 
 /// What a store is read from and written to.
 pub struct Tiers {
     pub backend: Arc<dyn Backend>,
     pub front: Option<Front>,
+    /// Where writes stay, if they do not go to the store.
+    pub overlay: Option<overlay::Layer>,
     /// Its directory; `None` for a store in memory.
     pub journal: Option<PathBuf>,
 }
@@ -92,6 +99,7 @@ impl Tiers {
         Self {
             backend,
             front: None,
+            overlay: None,
             journal: location.directory().map(|dir| dir.join(JOURNAL)),
         }
     }
@@ -107,6 +115,7 @@ impl Tiers {
             Some(queue) => Self {
                 backend: queue.backend(),
                 front: None,
+                overlay: None,
                 journal: Some(queue.journal()),
             },
         }
@@ -318,7 +327,8 @@ impl Front {
     }
 }
 
-fn refuse(dir: &Path, reason: impl ToString) -> StoreError {
+/// That a directory cannot be the front.
+pub fn refuse(dir: &Path, reason: impl ToString) -> StoreError {
     StoreError::Front {
         dir: dir.display().to_string(),
         reason: reason.to_string(),
