@@ -61,6 +61,25 @@ impl Lifetime {
         }
     }
 
+    /// Attributes as a change left them. The kernel does not see that it was told of a later one before
+    /// it comes to this answer, as it does when it has asked for attributes, so it asks again.
+    pub(super) fn changed(answer: Result<Attr, Errno>, reply: ReplyAttr) {
+        Self(Duration::ZERO).attr(answer, reply);
+    }
+
+    /// A new name of an inode, whose attributes are as [`Lifetime::changed`] says.
+    pub(super) fn linked(self, answer: Result<Attr, Errno>, reply: ReplyEntry) {
+        match answer {
+            Ok(attr) => reply.entry_with_ttls(
+                &Duration::ZERO,
+                &self.of_name(attr.lasting),
+                &file_attr(&attr),
+                GENERATION,
+            ),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
     pub(super) fn created(self, answer: Result<(Attr, Opened), Errno>, reply: ReplyCreate) {
         match answer {
             Ok((attr, opened)) => reply.created(

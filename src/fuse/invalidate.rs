@@ -4,9 +4,14 @@
 //! for an answer of this filesystem. So a thread of its own does the telling, which holds no lock:
 //! operations on files only queue and never wait; callers from outside the mount may wait for the queue
 //! to drain, holding no lock either, and so may operations beside the files, for a bounded time.
+//!
+//! An answer with attributes may be under way while they change. Of an inode that the kernel has it
+//! leaves out an answer to what it asked before it was told; but where a name led to one that is new
+//! to it, it would keep outdated attributes. To forget a name it waits for those who look in the
+//! directory, so it is told of the names of an inode first, and then of the inode.
 
 use std::cell::Cell;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -48,8 +53,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Arc<Item>>,
-    /// The items in the queue: one that waits there also covers a second change.
-    waiting: HashSet<Arc<Item>>,
+    /// The items in the queue and where they stand, counted from the beginning: one that waits there
+    /// also covers a second change. An inode is there again if it stands before the last name.
+    waiting: HashMap<Arc<Item>, u64>,
+    /// Where the last name stands.
+    last_name: u64,
     /// What the kernel is being told.
     telling: Option<Arc<Item>>,
     /// Items queued since the beginning.
@@ -164,7 +172,10 @@ impl Invalidator {
                 return None;
             }
             if let Some(item) = state.queue.pop_front() {
-                state.waiting.remove(&item);
+                let position = state.count_queued - state.queue.len() as u64;
+                if state.waiting.get(&item) == Some(&position) {
+                    state.waiting.remove(&item);
+                }
                 state.telling = Some(Arc::clone(&item));
                 return Some(item);
             }
@@ -175,11 +186,19 @@ impl Invalidator {
     fn queue(&self, item: Item) {
         let item = Arc::new(item);
         let mut state = self.0.state.lock();
-        if !state.closed && state.waiting.insert(Arc::clone(&item)) {
-            state.queue.push_back(item);
-            state.count_queued += 1;
-            self.0.queued.notify_one();
+        let covers =
+            |position: &u64| !matches!(*item, Item::Inode(_)) || *position > state.last_name;
+        if state.closed || state.waiting.get(&item).is_some_and(covers) {
+            return;
         }
+        state.count_queued += 1;
+        let position = state.count_queued;
+        if matches!(*item, Item::Entry(..)) {
+            state.last_name = position;
+        }
+        state.waiting.insert(Arc::clone(&item), position);
+        state.queue.push_back(item);
+        self.0.queued.notify_one();
     }
 }
 
@@ -199,7 +218,7 @@ impl Invalidate for Invalidator {
     fn is_behind(&self, ino: Ino) -> bool {
         let item = Item::Inode(ino);
         let state = self.0.state.lock();
-        state.waiting.contains(&item) || state.telling.as_deref() == Some(&item)
+        state.waiting.contains_key(&item) || state.telling.as_deref() == Some(&item)
     }
 
     /// The crew has others who answer what the kernel may wait for meanwhile.
@@ -278,6 +297,28 @@ mod tests {
         invalidator.flush(LONG).unwrap();
         // The first may have been taken out of the queue before the second came.
         assert!(told.lock().len() <= 3, "{:?}", told.lock());
+    }
+
+    #[test]
+    fn an_inode_is_told_after_each_of_its_names() {
+        let (invalidator, go, told) = held();
+        invalidator.inode(1);
+        while !invalidator.0.state.lock().queue.is_empty() {
+            thread::yield_now();
+        }
+        for name in [b"a", b"b"] {
+            invalidator.entry(9, name);
+            invalidator.inode(2);
+            invalidator.inode(2);
+        }
+        assert!(invalidator.is_behind(2));
+        drop(go);
+        invalidator.flush(LONG).unwrap();
+        assert!(!invalidator.is_behind(2));
+        let (a, b) = ("Entry(9, [97])", "Entry(9, [98])");
+        let all = ["Inode(1)", a, "Inode(2)", b, "Inode(2)"];
+        assert_eq!(*told.lock(), all);
+        assert!(invalidator.0.state.lock().waiting.is_empty());
     }
 
     #[test]

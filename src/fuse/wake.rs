@@ -5,10 +5,12 @@
 //! are answered as if it had worked, without changing anything:
 //!
 //! ```text
-//! a file changed     open for writing, ftruncate to its size, close    IN_MODIFY, IN_CLOSE_WRITE
-//! a name appeared    mknod or mkdir                                    IN_CREATE
-//! a name went away   unlink or rmdir                                   IN_DELETE
+//! a file changed     open for writing, fallocate a byte, close    IN_MODIFY, IN_CLOSE_WRITE
+//! a name appeared    mknod or mkdir                               IN_CREATE
+//! a name went away   unlink or rmdir                              IN_DELETE
 //! ```
+//!
+//! Setting a file's size would wake, too, but tell the kernel a size that may be outdated by then.
 //!
 //! The thread that makes these calls waits for answers of this very process. If the process ended
 //! meanwhile, it would wait for ever, and the connection to the kernel with it, were that held open
@@ -27,9 +29,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
-use nix::unistd::{UnlinkatFlags, ftruncate, unlinkat};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, open, openat};
+use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use parking_lot::{Condvar, Mutex};
 
 use crate::sys;
@@ -42,6 +44,10 @@ const MOST: usize = 4096;
 
 /// The inode by which the kernel is told of a name that went away. No other has it.
 pub(super) const GONE: u64 = 1 << 63;
+
+/// The handle of the own calls on a file that changed. It is none of the view's: the view would take
+/// it for somebody who may write, and put what the API writes next into the file that others read.
+pub(super) const TOUCHED: u64 = u64::MAX;
 
 /// Tells watchers of what the API changes. Clones are the same.
 #[derive(Clone, Debug)]
@@ -211,8 +217,7 @@ impl Waker {
             (Event::Changed, FileKind::File) => {
                 let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let file = openat(&dir, name, flags, Mode::empty())?;
-                let size = fstat(&file)?.st_size;
-                ftruncate(&file, size)
+                fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, 1)
             }
             (Event::Appeared, FileKind::File) => {
                 mknodat(&dir, name, SFlag::S_IFREG, Mode::S_IRUSR, 0)
@@ -241,7 +246,7 @@ impl Waker {
         self.is(caller, Event::Gone, Some(name))
     }
 
-    /// A file whose size is to look as if it were set.
+    /// A file that is to look as if it were opened for writing.
     pub(super) fn keeps(&self, caller: &Caller) -> bool {
         self.is(caller, Event::Changed, None)
     }

@@ -71,15 +71,17 @@ impl Watch {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
-        kernel.inode(inode.ino);
         self.absent.tell(inode.ino, &**kernel);
-        for place in inode.names() {
-            if let Some(path) = self.table.path_at(&place) {
-                kernel.written(path.into(), true);
-            }
+        let places = inode.names();
+        for place in &places {
             for context in [NameContext::Map, NameContext::Vector] {
                 kernel.entry(place.parent, &name_of(&place.key, context));
             }
+        }
+        // After its names: only then no answer with what it was before is under way any more.
+        kernel.inode(inode.ino);
+        for path in places.iter().filter_map(|place| self.table.path_at(place)) {
+            kernel.written(path.into(), true);
         }
     }
 }

@@ -163,3 +163,19 @@ fn watchers_hear_of_the_removal_of_what_the_kernel_has_forgotten() {
         cat \"$T/seen\"");
     assert_eq!(seen, "d/ DELETE f");
 }
+
+#[test]
+fn watchers_hear_of_what_the_api_makes_and_changes() {
+    need_root();
+    let m = Mount::new();
+    m.sh("mkdir d; echo 1 > d/f; chmod 4755 d/f");
+    let seen = m.sh("
+        inotifywait -m -t 3 -e create,modify,close_write,attrib,delete d > \"$T/seen\" 2> \"$T/up\" &
+        until grep -q established \"$T/up\"; do sleep 0.1; done
+        kfs put d/f 1000
+        kfs put d/g 5
+        wait
+        cat \"$T/seen\"; cat d/f; stat -c '%a %s' d/f");
+    let expected = "d/ MODIFY f\nd/ CLOSE_WRITE,CLOSE f\nd/ CREATE g\n1000\n4755 5";
+    assert_eq!(seen, expected);
+}

@@ -8,6 +8,16 @@ use super::super::{Result, View, ViewError};
 use crate::tree::edit::Found;
 use crate::value::Key;
 
+/// What became of an inode since the store was read.
+pub(super) enum Since {
+    /// Nothing was written, or it is gone: what was read is as good an answer as any.
+    Nothing,
+    /// These are its attributes now.
+    Now(Attr),
+    /// It has lost its name to something else.
+    Lost,
+}
+
 impl View {
     /// The attributes of what a name stands for; counts a reference of the kernel.
     ///
@@ -44,56 +54,64 @@ impl View {
         key: &Key,
         since: u64,
     ) -> Result<Option<(Arc<Inode>, Attr)>> {
-        if let Some(inode) = self.at(parent, key)? {
-            let work = inode.work.lock();
-            if !work.orphan
-                && let Some(entry) = work.entry.clone()
-            {
-                let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
+        loop {
+            if let Some(inode) = self.at(parent, key)? {
+                let work = inode.work.lock();
+                if !work.orphan
+                    && let Some(entry) = work.entry.clone()
+                {
+                    let attr = self.attr_of_work(&inode, &work, &entry, work.stamp)?;
+                    drop(work);
+                    return Ok(Some((inode, attr)));
+                }
+                drop(work);
+                if let Since::Now(attr) = self.written_since(&inode, since)? {
+                    return Ok(Some((inode, attr)));
+                }
+            }
+            let Some(found) = self.child(path, dir, key)? else {
+                return Ok(None);
+            };
+            let inode = self.enter(parent, key, &found, false);
+            if found.link.is_some() {
+                // It may have a working copy under another name.
+                let mut work = inode.work.lock();
+                let current = self.current(&inode, &mut work)?;
+                let attr = self.attr_of_work(&inode, &work, &current.entry, current.stamp)?;
                 drop(work);
                 return Ok(Some((inode, attr)));
             }
-            drop(work);
-            if let Some(attr) = self.written_since(&inode, since)? {
-                return Ok(Some((inode, attr)));
-            }
-        }
-        let Some(found) = self.child(path, dir, key)? else {
-            return Ok(None);
-        };
-        let inode = self.enter(parent, key, &found, false);
-        if found.link.is_some() {
-            // It may have a working copy under another name.
-            let mut work = inode.work.lock();
-            let current = self.current(&inode, &mut work)?;
-            let attr = self.attr_of_work(&inode, &work, &current.entry, current.stamp)?;
-            drop(work);
+            let attr = match self.written_since(&inode, since)? {
+                Since::Now(attr) => attr,
+                Since::Nothing => self.attr(inode.ino, &found.entry, found.stamp)?,
+                // What was read may be the content that came in its place, and who has it open goes
+                // on with the one before: to give it the size of the other would mix them.
+                Since::Lost => continue,
+            };
             return Ok(Some((inode, attr)));
         }
-        let attr = match self.written_since(&inode, since)? {
-            Some(attr) => attr,
-            None => self.attr(inode.ino, &found.entry, found.stamp)?,
-        };
-        Ok(Some((inode, attr)))
     }
 
     /// The attributes that an inode has now, if something was written since then: what was read
     /// before may be from before a commit that has just let go of the working copy, or from before
-    /// the kernel was known to know the inode. `None` also if it has lost its name.
-    pub(super) fn written_since(&self, inode: &Arc<Inode>, since: u64) -> Result<Option<Attr>> {
+    /// the kernel was known to know the inode.
+    pub(super) fn written_since(&self, inode: &Arc<Inode>, since: u64) -> Result<Since> {
         let mut work = inode.work.lock();
+        if work.orphan {
+            return Ok(Since::Lost);
+        }
         if self.store.writes() == since {
-            return Ok(None);
+            return Ok(Since::Nothing);
         }
         let found = match self.current(inode, &mut work) {
-            Err(ViewError::Stale { .. }) => return Ok(None),
+            Err(ViewError::Stale { .. }) => return Ok(Since::Nothing),
             found => found?,
         };
         if work.orphan {
-            return Ok(None);
+            return Ok(Since::Lost);
         }
         let attr = self.attr_of_work(inode, &work, &found.entry, found.stamp)?;
-        Ok(Some(attr))
+        Ok(Since::Now(attr))
     }
 
     /// The kernel gives back `n` references.

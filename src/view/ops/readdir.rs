@@ -11,6 +11,7 @@ use super::super::special;
 use super::super::types::{Caller, DirItem, FileKind, Ino, ROOT};
 use super::super::{Result, View, ViewError};
 use super::context;
+use super::lookup::Since;
 use crate::store::Store;
 use crate::tree::edit::Found;
 use crate::value::Key;
@@ -205,7 +206,20 @@ impl View {
                 (None, _) => {
                     let inode = self.table.enter(parent, &child.key, attr.ino, true);
                     match self.written_since(&inode, since) {
-                        Ok(now) => attr = now.unwrap_or(attr),
+                        Ok(Since::Now(now)) => attr = now,
+                        Ok(Since::Nothing) => {}
+                        // The kernel asks for it when it is wanted.
+                        Ok(Since::Lost) => {
+                            self.table.forget(inode.ino, 1);
+                            let (ino, kind, name, attr) = (attr.ino, attr.kind, &*name, None);
+                            return Ok(emit(&DirItem {
+                                ino,
+                                offset,
+                                kind,
+                                name,
+                                attr,
+                            }));
+                        }
                         Err(e) => {
                             self.table.forget(inode.ino, 1);
                             return Err(e);

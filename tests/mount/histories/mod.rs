@@ -12,7 +12,7 @@
 mod order;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -396,4 +396,30 @@ fn every_history_of_a_value_has_an_order() {
         overlapping * 2 > all,
         "in {overlapping} of {all} histories several acted at the same time"
     );
+}
+
+/// While the daemon wakes those who watch a file it has it open for writing, as it seems.
+#[test]
+fn who_reads_keeps_what_was_opened_while_watchers_are_woken() {
+    let bench = Bench::new("mem").unwrap();
+    let (path, file) = ([Key::text("f")], bench.point.join("f"));
+    let put = |text: &str| bench.store.assoc_in(&path, &Value::Text(text.to_owned()));
+    put("0").unwrap();
+    let mut kept = 0;
+    for number in 0..300 {
+        bench.invalidator.flush(LONG).unwrap();
+        assert!(file.exists());
+        put(&format!("{number}, opened")).unwrap();
+        let opened = fs::File::open(&file);
+        put(&format!("{number}")).unwrap();
+        let mut opened = match opened {
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => continue,
+            opened => opened.unwrap(),
+        };
+        let mut seen = String::new();
+        opened.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, format!("{number}, opened\n"));
+        kept += 1;
+    }
+    assert!(kept > 100, "only {kept} could be opened");
 }
