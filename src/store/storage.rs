@@ -125,6 +125,14 @@ pub fn missing_or_other(dir: &Path, location: &Location) -> StoreError {
         };
     }
     let location = location.to_string();
+    if front::overlay::is_in(dir) {
+        return StoreError::NotAStore {
+            location,
+            reason: "what was written over a store is there; mount the store with \
+                -o front=DIR,overlay"
+                .to_owned(),
+        };
+    }
     match std::fs::symlink_metadata(dir) {
         Ok(m) if m.is_dir() => {
             let empty = std::fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());

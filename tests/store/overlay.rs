@@ -27,8 +27,15 @@ fn value(n: i64) -> Value {
     Value::Text(format!("{n} ").repeat(30_000))
 }
 
-fn kinds() -> [fn(PathBuf) -> Location; 2] {
-    [Location::Embedded, Location::File]
+fn kinds() -> Vec<fn(PathBuf) -> Location> {
+    vec![
+        Location::Embedded,
+        Location::File,
+        #[cfg(feature = "lmdb")]
+        Location::Lmdb,
+        #[cfg(feature = "rocksdb")]
+        Location::RocksDb,
+    ]
 }
 
 fn put(s: &Store, numbers: std::ops::Range<i64>) {
@@ -298,6 +305,15 @@ fn a_front_is_refused_over_another_state_of_the_store_and_over_another_store() {
         let other = Bench::new(kind);
         let refused = Store::connect(&other.place, &other.over(b.front())).unwrap_err();
         assert!(refused.to_string().contains("over the store"), "{refused}");
+        // Half a snapshot on its way in, which leaves the header as it is.
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let s = b.without().unwrap();
+        let backend = s.pager().backend();
+        backend
+            .put(b"i", b"staged", Precondition::Any, deadline)
+            .unwrap();
+        drop(s);
+        assert!(b.refusal().contains("written to since"));
         // A newer format.
         let lies_on = b.front().join("overlay/lies-on");
         let text = fs::read_to_string(&lies_on).unwrap();
@@ -391,6 +407,9 @@ fn a_front_is_refused_where_it_would_be_something_else() {
     s.release().unwrap();
     let before = files(&b.front());
     refused(&copies(b.front()), "no front");
+    let alone = Store::connect(&Location::Embedded(b.front()), &ConnectOptions::default());
+    let alone = alone.unwrap_err().to_string();
+    assert!(alone.contains("front=DIR,overlay"), "{alone}");
     assert_eq!(files(&b.front()), before);
     let memory = Location::parse("mem:").unwrap();
     let kept = Store::create(&memory, &CreateOptions::default()).unwrap();

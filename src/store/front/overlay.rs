@@ -48,6 +48,11 @@ const NEW: &str = "overlay.new";
 const LIES_ON: &str = "lies-on";
 const VERSION: &str = "1";
 
+/// Whether a directory is the front of a store that is laid over.
+pub fn is_in(dir: &Path) -> bool {
+    dir.join(OVERLAY).join(LIES_ON).exists()
+}
+
 /// The front of a store that is laid over.
 #[derive(Debug)]
 pub struct Layer {
