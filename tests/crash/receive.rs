@@ -130,6 +130,8 @@ impl Left<'_> {
 
     /// It takes in what had not come, or all of it from the beginning.
     fn again(&self, location: &Location, go_on: bool) -> Result<(), String> {
+        // The first is gone on with in any case: there are few.
+        let go_on = go_on || self.resumed.get() == 0;
         let position = match Store::connect(location, &ConnectOptions::default()) {
             Ok(store) if go_on => resume_position(&store).map_err(|e| e.to_string())?,
             _ => None,

@@ -278,9 +278,9 @@ impl<'b> Round<'b> {
     }
 }
 
-/// What stands for a number: always as long, so that one is never the other cut off.
+/// What stands for a number: not always as long, so that nothing may be one cut off or filled up.
 fn text(number: u32) -> String {
-    format!("{number:04}")
+    number.to_string()
 }
 
 fn state(value: Option<&Value>) -> State {
