@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::harness::Mount;
 use crate::load::{Node, State, Worker, found};
+use crate::overlay::bytes_of;
 use crate::random::{Random, number, seed};
 
 /// What was found wrong, by kind.
@@ -134,15 +135,39 @@ fn work_and_kill(m: &Mount, workers: &mut [Worker], time: Duration) -> Result<()
 
 #[test]
 fn killing_the_daemon_under_a_mixed_load_loses_and_tears_nothing() {
-    let kills = number("KFS_KILLS").unwrap_or(10);
     let seed = seed();
-    let mut random = Random::new(seed);
     umask(Mode::from_bits_truncate(0o022));
     let m = Mount::new();
     let files = (0..4).map(|n| Worker::files(n, seed ^ (n as u64 + 1)));
     let commands = (0..2).map(|n| Worker::commands(n, seed ^ (n as u64 + 100)));
     let mut workers: Vec<Worker> = files.chain(commands).collect();
+    kill_under_load(&m, &mut workers, seed);
+}
 
+#[test]
+fn killing_the_daemon_of_what_lies_over_a_store_loses_and_tears_nothing() {
+    let seed = seed();
+    umask(Mode::from_bits_truncate(0o022));
+    let mut m = Mount::new();
+    let mut workers: Vec<Worker> = (0..4)
+        .map(|n| Worker::files(n, seed ^ (n as u64 + 1)))
+        .collect();
+    // What they do at first is in the store, and what they do then is written over it.
+    kill_under_load(&m, &mut workers, seed);
+    m.umount();
+    let before = bytes_of(m.store());
+    let front = m.store().with_file_name("front");
+    m.set_options(&format!("front={},overlay", front.display()));
+    m.mount();
+    kill_under_load(&m, &mut workers, !seed);
+    m.umount();
+    assert_eq!(bytes_of(m.store()), before);
+}
+
+/// Kills the daemon again and again while the workers work.
+fn kill_under_load(m: &Mount, workers: &mut [Worker], seed: u64) {
+    let kills = number("KFS_KILLS").unwrap_or(10);
+    let mut random = Random::new(seed);
     let (mut both, mut done) = (0, 0);
     let (mut slowest, started) = (Duration::ZERO, Instant::now());
     for round in 0..kills {
@@ -151,7 +176,7 @@ fn killing_the_daemon_under_a_mixed_load_loses_and_tears_nothing() {
             1 => random.below(1000),
             _ => random.below(300),
         } as u64);
-        if let Err(error) = work_and_kill(&m, &mut workers, time) {
+        if let Err(error) = work_and_kill(m, workers, time) {
             panic!("round {round}: {error}");
         }
         both += workers
@@ -168,7 +193,7 @@ fn killing_the_daemon_under_a_mixed_load_loses_and_tears_nothing() {
             m.mount();
         }
         let mut report = Report::default();
-        check(&m, &mut workers, &mut report);
+        check(m, workers, &mut report);
         done += 1;
         assert!(
             report.is_clean(),
@@ -177,7 +202,7 @@ fn killing_the_daemon_under_a_mixed_load_loses_and_tears_nothing() {
     }
     m.remount();
     let mut report = Report::default();
-    check(&m, &mut workers, &mut report);
+    check(m, workers, &mut report);
     assert!(report.is_clean(), "after a clean remount:\n{report:#?}");
 
     let mut kinds = BTreeMap::new();

@@ -137,16 +137,23 @@ impl Mount {
         *self.daemon.lock().unwrap() = Some((pid, watch(pid)));
     }
 
+    /// What commands call what is mounted: that which lies over a store is not found by the store's name.
+    fn named(&self) -> &Path {
+        let options = self.options.as_deref().unwrap_or_default();
+        match options.ends_with(",overlay") {
+            true => &self.dir,
+            false => &self.store,
+        }
+    }
+
     /// The daemon's process, as `kfs status` gives it.
     #[track_caller]
     fn find_pid(&self) -> Pid {
-        // What lies over a store is not found by the store's name.
-        let options = self.options.as_deref().unwrap_or_default();
-        let named = match options.ends_with(",overlay") {
-            true => &self.dir,
-            false => &self.store,
-        };
-        let args = ["status".as_ref(), named.as_os_str(), "--json".as_ref()];
+        let args = [
+            "status".as_ref(),
+            self.named().as_os_str(),
+            "--json".as_ref(),
+        ];
         let status = self.sandbox.kfs(args).ok();
         let json: serde_json::Value = serde_json::from_slice(&status.stdout)
             .unwrap_or_else(|error| panic!("status is not JSON: {error}\n{status}"));
@@ -206,7 +213,8 @@ impl Mount {
 
     /// Frees what is in use no more.
     pub fn gc(&self) -> Output {
-        self.sandbox.kfs([OsStr::new("gc"), self.store.as_os_str()])
+        self.sandbox
+            .kfs([OsStr::new("gc"), self.named().as_os_str()])
     }
 
     /// Checks all of the store.

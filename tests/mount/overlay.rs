@@ -8,7 +8,7 @@ use crate::harness::{Mount, edn};
 use crate::tree;
 
 /// Every file of a store, byte for byte.
-fn bytes_of(dir: &Path) -> BTreeMap<PathBuf, Option<blake3::Hash>> {
+pub fn bytes_of(dir: &Path) -> BTreeMap<PathBuf, Option<blake3::Hash>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
