@@ -34,10 +34,10 @@ use order::{Action, Event, State, has_order};
 /// Those who do something at the same time.
 const ACTORS: usize = 3;
 /// How many there are over all storages, unless told otherwise.
-const HISTORIES: u64 = 360;
+const HISTORIES: u64 = 420;
 const LONG: Duration = Duration::from_secs(20);
 
-const STORAGES: [&str; 6] = ["mem", "file", "kfs", "lmdb", "rocksdb", "front"];
+const STORAGES: [&str; 7] = ["mem", "file", "kfs", "lmdb", "rocksdb", "front", "overlay"];
 
 /// Who uses the API; the others use files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,18 +87,23 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let place = match storage {
             "mem" => "mem:".to_owned(),
-            "front" => format!("file:{}", dir.path().join("store").display()),
+            "front" | "overlay" => format!("file:{}", dir.path().join("store").display()),
             other => format!("{other}:{}", dir.path().join("store").display()),
         };
         let place = Location::parse(&place).unwrap();
         let mut store = Store::create(&place, &CreateOptions::default()).unwrap();
-        if storage == "front" {
+        let done = match storage {
+            "front" => Some(Done::InStore),
+            "overlay" => Some(Done::OnlyInFront),
+            _ => None,
+        };
+        if let Some(done) = done {
             store.release().unwrap();
             let options = ConnectOptions {
                 front: Some(FrontOptions {
                     dir: dir.path().join("front"),
                     writes: Writes::Through,
-                    done: Done::InStore,
+                    done,
                     size: None,
                     copies: Copied::AsUsed,
                 }),
