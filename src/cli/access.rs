@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
+use super::beacon;
 use super::error::CliError;
 use super::execute::execute;
 use super::holder::Holder;
@@ -49,8 +50,11 @@ impl Access {
     pub(super) fn open(place: &Place, purpose: Use) -> Result<Self, CliError> {
         match &place.store {
             StoreAt::Mount(entry) => match (Remote::of_mount(entry), location(&entry.source)) {
-                // The mount of a daemon that was killed still names its store.
-                (Err(CliError::NotFound { .. }), Ok(location)) if Store::exists(&location) => {
+                // The mount of a daemon that was killed still names its store, and that one its
+                // daemon, unless what was mounted only lay over it and is something else.
+                (Err(CliError::NotFound { .. }), Ok(location))
+                    if Store::exists(&location) && beacon::socket(&location).is_some() =>
+                {
                     Self::to_location(&location, purpose)
                 }
                 (daemon, _) => Ok(Self::Daemon(daemon?, purpose)),

@@ -120,7 +120,10 @@ fn what_is_written_over_a_store_is_in_the_front_alone() {
 
 #[test]
 fn what_was_acknowledged_over_a_store_is_there_after_a_kill() {
-    let (m, front, before) = laid_over("file");
+    let (mut m, front, before) = laid_over("file");
+    // As mount(8) names it.
+    let store = m.store().display().to_string();
+    m.set_options(&format!("fsname={store},front={},overlay", front.display()));
     let bytes = bytes_of(m.store());
     m.mount();
     let content = |round: usize, n: usize| format!("{round} {n} ").repeat(5000).into_bytes();
