@@ -14,6 +14,7 @@ use std::time::Duration;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::leftovers::{BLOBS, TABLES};
 use super::manifest::{self, Manifest};
 use super::{Access, ENGINE_DIR, KIND, LOG_DIR, Lock, PACK_DIR, TREE_DIR, identity};
 use crate::backend::log::from_log;
@@ -142,7 +143,7 @@ fn verify_version(
 }
 
 fn kind(is_table: bool) -> &'static str {
-    if is_table { "tables" } else { "blobs" }
+    if is_table { TABLES } else { BLOBS }
 }
 
 /// The XXH3 of a file; `None` if the meter ends the look.

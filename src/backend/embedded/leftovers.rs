@@ -12,8 +12,9 @@ use std::path::Path;
 use lsm_tree::{AbstractTree, AnyTree};
 use tracing::debug;
 
-/// The engine's directory of numbered files.
+/// The engine's directories of numbered files.
 pub const TABLES: &str = "tables";
+pub const BLOBS: &str = "blobs";
 
 /// The files that there were before a step.
 pub struct Before {

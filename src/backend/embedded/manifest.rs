@@ -13,11 +13,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::archive;
+use super::leftovers::{BLOBS, TABLES};
 use crate::backend::{BackendError, Operation, Result};
 
 /// The file that names the manifest that counts.
@@ -43,17 +45,32 @@ pub fn read_current(dir: &Path) -> Result<Manifest> {
     parse(&verify(dir)?)
 }
 
+/// Refuses the tree in `dir` unless its manifest and the table of contents of each file that it
+/// lists are whole. Gives where the manifest is.
+pub fn verify_all(dir: &Path) -> Result<(PathBuf, Manifest)> {
+    let path = verify(dir)?;
+    let manifest = parse(&path)?;
+    let tables = manifest.tables.keys().map(|number| (TABLES, number));
+    let blobs = manifest.blobs.keys().map(|number| (BLOBS, number));
+    for (kind, number) in tables.chain(blobs) {
+        let file = dir.join(kind).join(number.to_string());
+        archive::verify(&file).map_err(|error| failed(&file, error))?;
+    }
+    Ok((path, manifest))
+}
+
 /// Reads the one at `path`, which has been verified.
-pub fn parse(path: &Path) -> Result<Manifest> {
+fn parse(path: &Path) -> Result<Manifest> {
     parse_manifest(path).map_err(|error| damage(path, &error.to_string()))
 }
 
 /// Reads the one at `path`, whatever `current` says.
 pub fn parse_manifest(path: &Path) -> Result<Manifest, sfa::Error> {
+    archive::verify(path)?;
     let archive = sfa::Reader::new(path)?;
     let section = |name: &[u8]| {
         let section = archive.toc().section(name);
-        let missing = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+        let missing = || std::io::Error::from(ErrorKind::InvalidData);
         section.ok_or_else(missing)?.buf_reader(path)
     };
     let mut manifest = Manifest::default();
@@ -108,10 +125,15 @@ fn parse_current(content: &[u8]) -> Option<(u64, u128)> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => damage(path, "it is missing"),
+    fs::read(path).map_err(|error| failed(path, error))
+}
+
+fn failed(path: &Path, source: std::io::Error) -> BackendError {
+    match source.kind() {
+        ErrorKind::NotFound => damage(path, "it is missing"),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => damage(path, &source.to_string()),
         _ => BackendError::io(Operation::Open, path.as_os_str().as_encoded_bytes(), source),
-    })
+    }
 }
 
 fn damage(path: &Path, reason: &str) -> BackendError {

@@ -16,7 +16,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::leftovers::TABLES;
-use super::manifest::{self, CURRENT};
+use super::manifest::{self, CURRENT, Manifest};
 use crate::backend::{BackendError, Operation, Result};
 
 /// The directory of links. Removed when dropped.
@@ -28,10 +28,9 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Links to the files of the tree in `tree`, after checking its manifest.
+    /// Links to the files of the tree in `tree`, after checking them.
     pub fn of(tree: &Path) -> Result<Self> {
-        let path = manifest::verify(tree)?;
-        let tables = manifest::parse(&path)?.tables;
+        let (path, Manifest { tables, .. }) = manifest::verify_all(tree)?;
         let template = std::env::temp_dir().join("kfs-read-XXXXXX");
         let failed = |dir: &Path, error| {
             BackendError::io(Operation::Open, dir.as_os_str().as_encoded_bytes(), error)

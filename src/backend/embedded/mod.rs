@@ -51,6 +51,7 @@
 //! later write is gone without a word, and believes its manifest. A checksum in each blob would
 //! show the other content, but nothing above would notice the missing blobs.
 
+mod archive;
 mod check;
 mod failure;
 mod leftovers;

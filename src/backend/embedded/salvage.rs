@@ -18,6 +18,7 @@ use lsm_tree::{Cache, Checksum, CompressionType, InternalValue, Table, ValueType
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::archive;
 use super::failure::guarded;
 use super::manifest::{self, Manifest};
 use super::pack::{self, Pointer};
@@ -252,6 +253,7 @@ impl Salvage {
         let table = guarded(Operation::Open, address, || {
             let cache = Arc::new(Cache::with_capacity_bytes(1 << 20));
             let unchecked = Checksum::from_raw(0);
+            archive::verify(path)?;
             Table::recover(
                 path.clone(),
                 unchecked,

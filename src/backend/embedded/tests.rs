@@ -116,3 +116,58 @@ fn a_reader_opens_tables_again_and_removes_nothing() {
     assert!(tree.join("tables/999999").exists());
     assert!(tree.join("v999999").exists());
 }
+
+/// The number of entries in a table of contents, with its highest bit flipped, takes 80 GiB.
+#[test]
+fn damage_in_the_end_of_an_engine_file_is_found_before_the_engine_reads_it() {
+    let (dir, storage) = storage();
+    put(&storage, b"a", &[1; 100]).unwrap();
+    storage.checkpoint().unwrap();
+    drop(storage);
+    let tree = dir.path().join(ENGINE_DIR).join(TREE_DIR);
+    let mut tables = fs::read_dir(tree.join("tables")).unwrap();
+    let table = tables.next().unwrap().unwrap().path();
+    let sound = fs::read(&table).unwrap();
+    let contents = sound.windows(4).rposition(|bytes| bytes == b"TOC!");
+    let open = |access| Embedded::open(dir.path(), access, Duration::ZERO);
+    for bit in contents.unwrap() * 8..(sound.len() - 8) * 8 {
+        let mut damaged = sound.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&table, damaged).unwrap();
+        for access in [Access::Read, Access::ReadWrite] {
+            let outcome = open(access).map(drop);
+            let Err(BackendError::Damage { address, .. }) = &outcome else {
+                panic!("bit {bit}: {outcome:?}");
+            };
+            assert_eq!(address.to_string(), table.display().to_string());
+        }
+    }
+    fs::write(&table, &sound[..20]).unwrap();
+    assert!(matches!(
+        open(Access::Read),
+        Err(BackendError::Damage { .. })
+    ));
+    fs::write(&table, &sound).unwrap();
+    let storage = open(Access::ReadWrite).unwrap();
+    assert_eq!(storage.get(b"a", soon()).unwrap().unwrap().bytes, [1; 100]);
+}
+
+#[test]
+fn what_can_be_read_is_read_without_a_table_of_contents() {
+    let (dir, storage) = storage();
+    put(&storage, b"a", &[1; 100]).unwrap();
+    storage.checkpoint().unwrap();
+    drop(storage);
+    let tree = dir.path().join(ENGINE_DIR).join(TREE_DIR);
+    let mut tables = fs::read_dir(tree.join("tables")).unwrap();
+    let table = tables.next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&table).unwrap();
+    let contents = bytes.windows(4).rposition(|bytes| bytes == b"TOC!");
+    bytes[contents.unwrap() + 7] ^= 0x80;
+    fs::write(&table, bytes).unwrap();
+    let aside = dir.path().join("aside");
+    let lost = rebuild(dir.path(), &aside).unwrap();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    let storage = Embedded::open(dir.path(), Access::ReadWrite, Duration::ZERO).unwrap();
+    assert_eq!(storage.get(b"a", soon()).unwrap().unwrap().bytes, [1; 100]);
+}

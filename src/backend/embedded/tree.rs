@@ -106,7 +106,7 @@ impl Tree {
         match access {
             Access::Read => Self::open_to_read(dir, OPEN_FILES),
             Access::ReadWrite => {
-                manifest::verify(dir)?;
+                manifest::verify_all(dir)?;
                 let tree = Self::start(Operation::Open, dir, dir, Some(OPEN_FILES))?;
                 // Killed at the wrong moment, an earlier process may not have come to it.
                 tree.let_others_read();
