@@ -30,6 +30,9 @@ impl CodecError {
     }
 }
 
+/// What is wrong with bytes that a serializer cannot read.
+pub type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+
 /// The checks that a blob goes through, in this order.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,7 +53,7 @@ pub enum Check {
         length: usize,
     },
     /// Another serializer made it.
-    #[error("serializer {number} is not known")]
+    #[error("serializer {number} is not known{}", if *number < 128 { "" } else { ": the program that wrote it has registered it" })]
     Serializer {
         /// The serializer's number.
         number: u8,
@@ -89,6 +92,14 @@ pub enum Check {
     /// The compressed value lacks its size, or has another one than it says.
     #[error("the compressed value does not have the size that it states")]
     ContentSize,
+    /// The meta or the value is not what the serializer writes.
+    #[error("it is no valid {serializer}: {source}")]
+    Deserialize {
+        /// The serializer's name.
+        serializer: String,
+        /// What the serializer said.
+        source: Unreadable,
+    },
     /// The compressed value is no valid frame.
     #[error("the value does not decompress: {source}")]
     Decompress {

@@ -13,7 +13,7 @@ use super::records::of_page;
 use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
 use crate::backend::embedded::{self, Embedded};
 use crate::backend::{Access, Backend, BackendError, Deadline, Precondition, file, replace_dir};
-use crate::codec::{Codec, Compressor};
+use crate::codec::{Codec, Compressor, Serializers, Settings};
 use crate::journal::{self, Journal, JournalRecord};
 use crate::store::commit::{read_payload, write_payload};
 use crate::store::docs::Docs;
@@ -147,7 +147,7 @@ fn all(
     }
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
-    let codec = Codec::new(header.id, header.compressor);
+    let codec = header.codec(&Serializers::default(), location)?;
     let pager = Arc::new(Pager::new(
         Arc::clone(&backend),
         codec,
@@ -205,7 +205,7 @@ fn header(
     let why = match Header::read(backend, location, deadline()) {
         Ok(Some(header)) => return Ok(header),
         Ok(None) => "missing".to_owned(),
-        Err(error @ StoreError::Format { .. }) => return Err(error),
+        Err(error @ (StoreError::Format { .. } | StoreError::Setting { .. })) => return Err(error),
         Err(error) => reason(error),
     };
     keep(backend, header::HEADER, aside)?;
@@ -225,7 +225,7 @@ fn header(
         pages: id,
         format: header::FORMAT,
         created: Time::now(),
-        compressor: Compressor::Lz4,
+        settings: Settings::default(),
         folded: 0,
         clock: Time::default(),
     };
