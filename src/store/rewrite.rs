@@ -122,12 +122,21 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let pager = self.pager();
         let backend = pager.backend();
-        let head = backend.get_range(address, 0..HEADER_LENGTH as u64, pager.deadline())?;
-        if head.is_none_or(|head| pager.codec().is_present(&head)) {
-            return Ok(0);
-        }
-        let Some(blob) = backend.get(address, pager.deadline())? else {
-            return Ok(0);
+        let read = || {
+            let head = backend.get_range(address, 0..HEADER_LENGTH as u64, pager.deadline())?;
+            if head.is_none_or(|head| pager.codec().is_present(&head)) {
+                return Ok(None);
+            }
+            backend.get(address, pager.deadline())
+        };
+        let blob = match read() {
+            Ok(Some(blob)) => blob,
+            Ok(None) => return Ok(0),
+            Err(damage @ BackendError::Damage { .. }) => {
+                done.damaged.push(damage.into());
+                return Ok(0);
+            }
+            Err(error) => return Err(error.into()),
         };
         match self.in_present_form(address, &blob.bytes) {
             Ok(form) if form != blob.bytes => {

@@ -11,6 +11,7 @@ mod key;
 mod number;
 mod order;
 pub mod path;
+pub(crate) mod stack;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -37,7 +37,8 @@ fn values_are_compressed_as_init_was_told() {
     let lines = (0..8000).map(|n| format!("line {n} of the same words again and again\n"));
     let text: String = lines.collect();
     let sizes = ["none", "lz4", "zstd"].map(|how| {
-        bench.kfs(["init", how, "--compress", how]).ok();
+        let place = format!("file:{how}");
+        bench.kfs(["init", &place, "--compress", how]).ok();
         let put = ["put", how, "a", "--as", "text", "--file", "-"];
         bench.kfs_with(put, text.as_bytes()).ok();
         let got = bench.kfs(["get", how, "a"]).ok();

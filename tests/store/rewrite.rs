@@ -25,6 +25,7 @@ fn all_settings() -> Vec<Settings> {
 
 /// A place for a store of each kind that this build has.
 fn places(dir: &tempfile::TempDir) -> Vec<Location> {
+    #[allow(unused_mut, reason = "more in other builds")]
     let mut kinds = vec!["kfs", "file"];
     #[cfg(feature = "lmdb")]
     kinds.push("lmdb");
@@ -219,7 +220,9 @@ fn whoever_writes_while_everything_is_rewritten_wins() {
                             .wrapping_add(1);
                         let n = (random >> 33) % 100 * WRITERS + writer;
                         let value = Value::Text(format!("{random} ").repeat(300));
-                        store.assoc(&Key::new(&Value::Int(n as i64)), &value).unwrap();
+                        store
+                            .assoc(&Key::new(&Value::Int(n as i64)), &value)
+                            .unwrap();
                         last.insert(Key::new(&Value::Int(n as i64)), value);
                         written.fetch_add(1, Ordering::Relaxed);
                         if random.is_multiple_of(32) {

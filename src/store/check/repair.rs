@@ -27,6 +27,7 @@ use crate::tree::{
     Cut, Entry, Folder, Node, Op, PATIENCE, Pager, Time, links_key, page_key, root_dirs, root_key,
     snapshots, snapshots_key,
 };
+use crate::value::stack::on_own_stack;
 use crate::value::{Key, Value};
 
 /// Deep documents are gone through by recursion. Only what is used of it is taken.
@@ -619,19 +620,9 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 
 /// Runs what may go deep on a stack that is large enough.
 fn deep<T: Send>(f: impl FnOnce() -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
-    let failed = |source| StoreError::Io {
+    let done = on_own_stack(STACK, f).map_err(|source| StoreError::Io {
         what: "starting a thread for the repair".to_owned(),
         source,
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("kfs-repair".to_owned())
-            .stack_size(STACK)
-            .spawn_scoped(scope, f)
-            .map_err(failed)?;
-        match thread.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+    });
+    done.and_then(|done| done)
 }
