@@ -253,8 +253,8 @@ impl Store {
                 ..Doc::clone(&doc)
             });
             match &doc {
-                Some(doc) => batch.put(live, record::seal(&key, doc, pager)?, Precondition::Any),
-                None => batch.delete(live, Precondition::Any),
+                Some(doc) => batch.put(&*live, record::seal(&key, doc, pager)?, Precondition::Any),
+                None => batch.delete(&*live, Precondition::Any),
             };
             batch.delete(address, Precondition::Any);
             placed.push((key, doc.map(std::sync::Arc::new)));
