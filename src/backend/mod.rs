@@ -32,14 +32,13 @@
 //!
 //! # Which one
 //!
-//! 300 000 records of 200 bytes under random addresses, on two cores that were also doing other work
-//! (`scripts/engines.sh DIR 300000`):
+//! 1 000 000 records of 200 bytes under random addresses, on two cores (`scripts/engines.sh DIR`):
 //!
 //! | | put/s | overwrite/s | get/s | put + sync/s | groups of 64 + sync, records/s | reopened after `kill -9`, ms | disk, MB |
 //! |---|---|---|---|---|---|---|---|
-//! | [`embedded`] | 183 944 | 101 262 | 558 397 | 6116 | 86 622 | 206 | 124 |
-//! | LMDB | 5080 | 5516 | 824 498 | 3851 | 50 334 | 0 | 140 |
-//! | RocksDB | 139 469 | 143 987 | 287 402 | 3379 | 74 766 | 138 | 149 |
+//! | [`embedded`] | 204 101 | 96 834 | 219 668 | 6616 | 81 221 | 102 | 295 |
+//! | LMDB | 4849 | 4839 | 565 309 | 2946 | 31 016 | 0 | 381 |
+//! | RocksDB | 185 168 | 157 262 | 145 723 | 5996 | 119 686 | 289 | 383 |
 //!
 //! A store has a journal before its storage, so what it feels of these are the groups. The default is
 //! [`embedded`], which alone notices every damage to its own files.

@@ -298,7 +298,7 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<KeyedDoc>, bool), StoreError> {
         self.check_open()?;
-        let mut from = after.map(super::record::address);
+        let mut from = after.map(|key| super::record::address(key).to_vec());
         let mut docs = Vec::new();
         loop {
             let page = match (&self.fork, self.at) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::record::{self, Doc, KeyedDoc};
+use super::record::{self, Address, Doc, KeyedDoc};
 use super::{StoreError, limits, show_key};
 use crate::meter::Counter;
 use crate::tree::{CacheUse, Pager, TreeError, snapshots, snapshots_key};
@@ -47,7 +47,7 @@ impl Versions {
 }
 
 /// Versions by record address, so that a listing merges them with the backend's.
-pub type Slots = BTreeMap<Vec<u8>, Versions>;
+pub type Slots = BTreeMap<Address, Versions>;
 
 /// The snapshots that there are.
 #[derive(Clone, Debug, Default)]
@@ -196,24 +196,22 @@ impl Docs {
         self.published.load(Ordering::Acquire)
     }
 
-    /// The version that is in memory only.
-    fn unwritten(&self, address: &[u8]) -> Option<Slot> {
+    /// What `look` finds in the version that is in memory only.
+    fn unwritten<T>(&self, address: &[u8], look: impl FnOnce(&Slot) -> T) -> Option<T> {
         let layers = self.layers.read();
-        layers
-            .dirty
-            .get(address)
-            .or_else(|| layers.folding.get(address))
-            .map(|versions| versions.last.clone())
+        let dirty = layers.dirty.get(address);
+        let versions = dirty.or_else(|| layers.folding.get(address));
+        versions.map(|versions| look(&versions.last))
     }
 
     /// The sequence number of an unwritten version.
     pub fn unwritten_seq(&self, key: &Key) -> Option<u64> {
-        self.unwritten(&record::address(key)).map(|s| s.seq)
+        self.unwritten(&record::address(key), |slot| slot.seq)
     }
 
     /// The unwritten version of a document, if there is one and it is no removal.
     pub fn unwritten_doc(&self, key: &Key) -> Option<Arc<Doc>> {
-        self.unwritten(&record::address(key))?.doc
+        self.unwritten(&record::address(key), |slot| slot.doc.clone())?
     }
 
     /// The document under a key.
@@ -226,9 +224,10 @@ impl Docs {
     pub fn version(&self, key: &Key) -> Result<(u64, Option<Arc<Doc>>), StoreError> {
         let generation = self.generation();
         let address = record::address(key);
-        if let Some(slot) = self.unwritten(&address) {
+        let here = |slot: &Slot| (slot.seq, slot.doc.clone());
+        if let Some(version) = self.unwritten(&address, here) {
             self.found.add(1);
-            return Ok((slot.seq, slot.doc));
+            return Ok(version);
         }
         if let Some(doc) = self.clean.get(key) {
             self.found.add(1);
@@ -360,7 +359,7 @@ impl Docs {
 
     /// What is live at an address.
     pub fn live_at(&self, address: &[u8]) -> Result<Option<KeyedDoc>, StoreError> {
-        if let Some(slot) = self.unwritten(address) {
+        if let Some(slot) = self.unwritten(address, Slot::clone) {
             return Ok(slot.doc.map(|doc| (slot.key, doc)));
         }
         // Of a key that does not stand whole in its address nothing is found.
@@ -407,7 +406,7 @@ impl Docs {
         key: Option<&Key>,
         epoch: u64,
     ) -> Result<Option<KeyedDoc>, StoreError> {
-        if *address == record::address(&snapshots_key()) {
+        if *address == *record::address(&snapshots_key()) {
             // A snapshot does not show which there were.
             return Ok(None);
         }
@@ -474,7 +473,7 @@ impl Docs {
             let range = (from, std::ops::Bound::Unbounded);
             for slots in [&*layers.folding, &layers.dirty] {
                 let listed = slots.range::<[u8], _>(range).take(limit);
-                take(listed.map(|(address, _)| address.clone()).collect());
+                take(listed.map(|(address, _)| address.to_vec()).collect());
             }
         }
         let after = after.unwrap_or(record::LIVE);

@@ -252,13 +252,13 @@ impl Store {
         for (address, versions) in frozen.iter() {
             let slot = &versions.last;
             let Some(doc) = &slot.doc else {
-                batch.delete(address.clone(), Precondition::Any);
+                batch.delete(&**address, Precondition::Any);
                 folded.push((slot.key.clone(), None));
                 continue;
             };
             let doc = self.in_pages(&slot.key, doc, seq)?;
             let blob = record::seal(&slot.key, &doc, pager, &mut spare)?;
-            batch.put(address.clone(), blob, Precondition::Any);
+            batch.put(&**address, blob, Precondition::Any);
             folded.push((slot.key.clone(), Some(Arc::new(doc))));
         }
         let header = Header {

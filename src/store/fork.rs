@@ -35,7 +35,7 @@ pub(super) struct Fork {
 #[derive(Debug)]
 struct Changes {
     /// By the address of the live record.
-    slots: BTreeMap<Vec<u8>, Slot>,
+    slots: BTreeMap<record::Address, Slot>,
     seq: u64,
     in_memory: usize,
     sealed: bool,

@@ -255,9 +255,9 @@ impl Store {
             match &doc {
                 Some(doc) => {
                     let blob = record::seal_at(&live, &key, Some(doc), pager)?;
-                    batch.put(live, blob, Precondition::Any)
+                    batch.put(&*live, blob, Precondition::Any)
                 }
-                None => batch.delete(live, Precondition::Any),
+                None => batch.delete(&*live, Precondition::Any),
             };
             batch.delete(address, Precondition::Any);
             placed.push((key, doc.map(std::sync::Arc::new)));

@@ -297,7 +297,7 @@ impl Store {
 
     /// Where a key stands in the order of [`Store::docs_after`].
     pub fn listing_order(key: &Key) -> Vec<u8> {
-        record::address(key)
+        record::address(key).into_vec()
     }
 
     /// What became of reads where the store has a front.

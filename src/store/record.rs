@@ -17,6 +17,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{StoreError, limits, show_key};
 use crate::codec::{Codec, CodecError, SERIALIZER_CBOR};
 use crate::tree::{
@@ -131,15 +133,19 @@ pub fn key_in(address: &[u8]) -> Option<Key> {
     Some(Key::from_canonical(address.strip_prefix(LIVE)?))
 }
 
+/// The address of a record. Usual ones stand where they are used, so that a look at a table of them
+/// is not a look at memory elsewhere for each step.
+pub type Address = SmallVec<[u8; 40]>;
+
 /// The address of a key's live record. Addresses sort like their keys, but for very long keys.
-pub fn address(key: &Key) -> Vec<u8> {
+pub fn address(key: &Key) -> Address {
     let bytes = key.bytes();
-    let mut out = Vec::with_capacity(LIVE.len() + bytes.len());
+    let mut out = Address::with_capacity(LIVE.len() + bytes.len());
     out.extend_from_slice(LIVE);
     if bytes.len() <= WHOLE_KEY {
         out.extend_from_slice(bytes);
     } else {
-        out.extend(bytes.iter().take(KEY_PREFIX));
+        out.extend(bytes.iter().take(KEY_PREFIX).copied());
         out.extend_from_slice(blake3::hash(bytes).as_bytes());
     }
     out
@@ -279,7 +285,7 @@ pub fn decode_any(address: &[u8], blob: &[u8], codec: &Codec) -> Result<Version,
             "it belongs to another key",
         )));
     }
-    if doc.is_none() && live == address {
+    if doc.is_none() && *live == *address {
         return Err(malformed(missing_field()));
     }
     Ok((key, doc))

@@ -307,13 +307,13 @@ impl Knife<'_> {
         let root = record::address(&root_key());
         let list = record::address(&snapshots_key());
         for address in addresses(&*backend)? {
-            if address == links || address == root {
+            if *address == *links || *address == *root {
                 continue;
             }
             let Some(doc) = self.record(&address)? else {
                 continue;
             };
-            if !address.starts_with(LIVE) || address == list {
+            if !address.starts_with(LIVE) || *address == *list {
                 continue;
             }
             dirs += u64::from(doc.entry.is_dir());
