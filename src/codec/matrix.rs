@@ -6,6 +6,8 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+use std::sync::Arc;
+
 use super::*;
 use crate::value::{Value, cbor, edn};
 
@@ -309,4 +311,55 @@ fn settings_change_for_all_clones() {
     };
     assert!(!codec.set(&unknown));
     assert_eq!(codec.settings(), settings);
+}
+
+/// Reads each item and writes it again, as another library does both.
+const ECHO: &str = "
+import sys, cbor2
+items = sys.stdin.buffer
+while True:
+    length = items.read(4)
+    if not length:
+        break
+    value = cbor2.loads(items.read(int.from_bytes(length, 'big')))
+    again = cbor2.dumps(value)
+    sys.stdout.buffer.write(len(again).to_bytes(4, 'big') + again)
+";
+
+#[test]
+fn another_cbor_library_reads_every_value_and_writes_what_is_read_here() {
+    let mut items = Vec::new();
+    for value in values() {
+        items.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+        items.extend_from_slice(&value);
+    }
+    let echoed = super::tests::piped("python3", &["-c", ECHO], &items);
+    let mut rest = &echoed[..];
+    for value in values() {
+        let (length, items) = rest.split_first_chunk::<4>().unwrap();
+        let (item, others) = items.split_at(u32::from_be_bytes(*length) as usize);
+        rest = others;
+        assert_eq!(edn_of(item), edn_of(&value));
+        assert_eq!(cbor::encode(&cbor::decode(item).unwrap()), value);
+    }
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn text_in_another_program_is_the_value() {
+    let value = edn::parse(r#"{"a" [1 2.5 nil true], "b" {"c" "\u00fc"}}"#).unwrap();
+    let (_, codec) = all().remove(6);
+    let blob = codec.seal(b"r", &meta(), &cbor::encode(&value)).unwrap();
+    let text = &blob[HEADER_LENGTH..];
+    let (meta, value) = (text.iter().position(|byte| *byte == b'\n'))
+        .map(|at| text.split_at(at + 1))
+        .unwrap();
+    let script = "import sys, json; print(sorted(json.load(sys.stdin).items()))";
+    let read =
+        |text| String::from_utf8(super::tests::piped("python3", &["-c", script], text)).unwrap();
+    assert_eq!(
+        read(value),
+        "[('a', [1, 2.5, None, True]), ('b', {'c': 'ü'})]\n"
+    );
+    assert!(read(meta).starts_with("[('key', {'$kw': 'k'}), ('last-write', 1700)"));
 }

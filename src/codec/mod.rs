@@ -37,11 +37,10 @@ mod error;
 mod header;
 mod lz4;
 mod serializer;
+mod settings;
 mod zstd;
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use uuid::Uuid;
 
@@ -52,6 +51,8 @@ use header::{CHECKSUM, Header};
 pub use header::{HEADER_LENGTH, VERSION};
 use serializer::Serialized;
 pub use serializer::{Cbor, Edn, Json, SERIALIZER_CBOR, Serializer, Serializers};
+use settings::Present;
+pub use settings::Settings;
 
 /// What the checksum's key is derived with.
 const CHECKSUM_CONTEXT: &str = "konserve-fs 2 blob checksum";
@@ -63,8 +64,7 @@ pub const DEFAULT_LIMIT: u64 = 32 << 20;
 /// How blobs of one store are made and read. Clones share their settings.
 #[derive(Clone)]
 pub struct Codec {
-    /// How new blobs are written: the number of the serializer, then that of the compressor.
-    present: Arc<AtomicU16>,
+    present: Present,
     serializers: Serializers,
     limit: u64,
     checksum_key: [u8; 32],
@@ -74,7 +74,7 @@ impl std::fmt::Debug for Codec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Codec")
             .field("serializer", &self.serializer())
-            .field("compressor", &self.compressor())
+            .field("compressor", &self.present.get().1)
             .field("limit", &self.limit)
             .finish_non_exhaustive()
     }
@@ -87,24 +87,6 @@ pub struct Opened<'a> {
     pub meta: Cow<'a, [u8]>,
     /// The value, as CBOR or as it was given.
     pub value: Cow<'a, [u8]>,
-}
-
-/// How new blobs are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The name of the serializer.
-    pub serializer: String,
-    /// The compressor.
-    pub compressor: Compressor,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            serializer: Cbor.name().to_owned(),
-            compressor: Compressor::default(),
-        }
-    }
 }
 
 /// What a checksum covers beside the header and the address.
@@ -136,7 +118,7 @@ impl Codec {
     pub fn new(store: Uuid, compressor: Compressor) -> Self {
         let checksum_key = blake3::derive_key(CHECKSUM_CONTEXT, store.as_bytes());
         Self {
-            present: Arc::new(AtomicU16::new(both(SERIALIZER_CBOR, compressor))),
+            present: Present::new(SERIALIZER_CBOR, compressor),
             serializers: Serializers::default(),
             limit: DEFAULT_LIMIT,
             checksum_key,
@@ -168,8 +150,7 @@ impl Codec {
         let Some(serializer) = self.serializers.named(&settings.serializer) else {
             return false;
         };
-        let both = both(serializer.number(), settings.compressor);
-        self.present.store(both, Ordering::Release);
+        self.present.set(serializer.number(), settings.compressor);
         true
     }
 
@@ -178,22 +159,12 @@ impl Codec {
     pub fn settings(&self) -> Settings {
         Settings {
             serializer: self.serializer().name().to_owned(),
-            compressor: self.compressor(),
+            compressor: self.present.get().1,
         }
     }
 
-    fn present(&self) -> [u8; 2] {
-        self.present.load(Ordering::Acquire).to_be_bytes()
-    }
-
-    fn compressor(&self) -> Compressor {
-        let [_, compressor] = self.present();
-        Compressor::from_number(compressor).unwrap_or_default()
-    }
-
     fn serializer(&self) -> &dyn Serializer {
-        let [serializer, _] = self.present();
-        match self.serializers.numbered(serializer) {
+        match self.serializers.numbered(self.present.get().0) {
             Some(found) => &**found,
             None => &Cbor,
         }
@@ -203,7 +174,8 @@ impl Codec {
     /// or could not be serialized was not.
     #[must_use]
     pub fn is_present(&self, blob: &[u8]) -> bool {
-        blob.get(1..3) == Some(&self.present())
+        let (serializer, compressor) = self.present.get();
+        blob.get(1..3) == Some(&[serializer, compressor.number()])
     }
 
     /// The same codec with another bound for the size of a value.
@@ -261,7 +233,7 @@ impl Codec {
                 limit: self.limit,
             }));
         }
-        let (serializer, compressor) = (self.serializer(), self.compressor());
+        let (serializer, (_, compressor)) = (self.serializer(), self.present.get());
         let serialized = if plain || serializer.number() == SERIALIZER_CBOR {
             Serialized::cbor(meta, value)
         } else {
@@ -398,11 +370,6 @@ impl Codec {
         hasher.finalize_xof().fill(&mut checksum);
         checksum
     }
-}
-
-/// The two numbers in one.
-fn both(serializer: u8, compressor: Compressor) -> u16 {
-    u16::from_be_bytes([serializer, compressor.number()])
 }
 
 /// Compresses bytes that are no blob, where that is worth it: the number of the compressor, as in a

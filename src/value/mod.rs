@@ -4,6 +4,7 @@
 //! those bytes, so that one order serves maps, sets, pages and listings.
 
 pub mod cbor;
+mod custom;
 pub mod edn;
 mod instant;
 pub mod json;
@@ -16,6 +17,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use custom::Custom;
 pub use instant::Instant;
 pub use key::{Key, KeyPath};
 pub use number::{Decimal, Ratio};

@@ -59,13 +59,13 @@ fn fill(store: &Store, seed: i64) {
         let key = Value::Keyword(format!("key/{n}"));
         (Key::new(&key), Value::Text(format!("value {n} of {seed}")))
     };
-    put("map", &Value::Map((0..3000).map(entry).collect()));
-    let lines = (0..20_000).map(|n| format!("line {n} of {seed}\n"));
+    put("map", &Value::Map((0..1500).map(entry).collect()));
+    let lines = (0..4000).map(|n| format!("line {n} of {seed}\n"));
     put("text", &Value::Text(lines.collect()));
     put(
         "bytes",
         &Value::Bytes(
-            (0..100_000u32)
+            (0..50_000u32)
                 .map(|n| n.wrapping_mul(2_654_435_761) as u8)
                 .collect(),
         ),
@@ -238,7 +238,7 @@ fn whoever_writes_while_everything_is_rewritten_wins() {
                 gc::reclaim(&store).unwrap();
             }
         });
-        for settings in all_settings().iter().cycle().take(18) {
+        for settings in all_settings().iter().cycle().take(9) {
             store.change_settings(settings).unwrap();
             let before = written.load(Ordering::Relaxed);
             rewrite(&store);
