@@ -10,7 +10,7 @@ use super::front::behind::{Mark, Queue};
 use super::front::overlay::Layer;
 use super::front::{Copies, Done, FrontOptions, Tiers, refuse, take_mark};
 use super::header::Header;
-use super::{Location, Store, StoreError, registry, storage};
+use super::{Custom, Location, Store, StoreError, registry, storage};
 use crate::backend::{Access, Backend, Deadline};
 use crate::journal::Recovery;
 use crate::tree::PATIENCE;
@@ -89,7 +89,8 @@ impl Store {
             Location::Embedded(dir)
             | Location::File(dir)
             | Location::Lmdb(dir)
-            | Location::RocksDb(dir) => {
+            | Location::RocksDb(dir)
+            | Location::Custom(Custom { dir, .. }) => {
                 let access = if options.read_only {
                     Access::Read
                 } else {
