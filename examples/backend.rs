@@ -1,4 +1,5 @@
-//! A storage of one's own, `cargo run --example backend`: all blobs in one file that only grows.
+//! A storage of one's own, `cargo run --example backend`: all blobs in one file that only grows, and a
+//! store in it.
 //!
 //! What the contract in [`konserve_fs::backend`] asks for is here, once each:
 //!
@@ -21,16 +22,24 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use konserve_fs::backend::{
-    Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB,
-    Operation, Precondition, Result, Sharing, Written, check_address, check_size,
+    Access, Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Kind, Lock,
+    MAX_BATCH, MAX_BLOB, Operation, Precondition, Result, Sharing, Written, check_address,
+    check_size,
 };
+use konserve_fs::store::{ConnectOptions, CreateOptions, Custom, Location, Store};
+use konserve_fs::value::{Key, Value};
 
 /// A storage in one file.
 #[derive(Debug)]
-pub struct OneFile(Mutex<State>);
+pub struct OneFile {
+    state: Mutex<State>,
+    access: Access,
+    /// Only one process may write.
+    _lock: Lock,
+}
 
 #[derive(Debug)]
 struct State {
@@ -40,21 +49,16 @@ struct State {
 }
 
 impl OneFile {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it where it may be written.
     ///
     /// # Errors
     /// [`BackendError::Damage`]; an error of the system.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, access: Access, lock: Lock) -> Result<Self> {
         let failed = |e| BackendError::io(Operation::Open, path.as_os_str().as_encoded_bytes(), e);
+        let writes = access == Access::ReadWrite;
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed)?;
-        // Only one process may write.
-        file.try_lock().map_err(|e| failed(e.into()))?;
+        let options = options.read(true).append(writes).create(writes);
+        let mut file = options.open(path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let mut blobs = BTreeMap::new();
@@ -63,24 +67,29 @@ impl OneFile {
             replay(payload, &mut blobs)?;
             rest = after;
         }
-        let whole = (bytes.len() - rest.len()) as u64;
-        file.set_len(whole).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        // A new file is there only once its directory is on disk.
-        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            File::open(dir)
-                .and_then(|dir| dir.sync_all())
-                .map_err(failed)?;
+        if writes {
+            let whole = (bytes.len() - rest.len()) as u64;
+            file.set_len(whole).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
+            // A new file is there only once its directory is on disk.
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            let dir = File::open(dir.unwrap_or(Path::new(".")));
+            dir.and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
-        Ok(Self(Mutex::new(State {
+        let state = State {
             file,
             blobs,
             failed: false,
-        })))
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            access,
+            _lock: lock,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, operation: Operation, batch: Batch, deadline: Deadline) -> Result<bool> {
@@ -91,6 +100,12 @@ impl OneFile {
             .map_or(&[][..], BatchOp::address)
             .to_vec();
         deadline.check(operation, &first)?;
+        if self.access == Access::Read {
+            return Err(BackendError::ReadOnly {
+                operation,
+                address: first.as_slice().into(),
+            });
+        }
         let mut state = self.state();
         let mut payload = Vec::new();
         for op in batch.ops() {
@@ -296,20 +311,47 @@ impl Backend for OneFile {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::temp_dir().join(format!("kfs-one-file-{}", std::process::id()));
-    let soon = || Deadline::after(std::time::Duration::from_secs(10));
-    let storage = OneFile::open(&path)?;
-    storage.put(b"a", b"1", Precondition::Absent, soon())?;
-    let mut batch = Batch::new();
-    batch.put(*b"b", *b"2", Precondition::Any);
-    batch.delete(*b"a", Precondition::Any);
-    storage.apply(batch, soon())?;
-    storage.sync(soon())?;
-    drop(storage);
-    let storage = OneFile::open(&path)?;
-    assert_eq!(storage.list(b"", None, 10, soon())?, [b"b"]);
-    println!("{:?}", storage.get(b"b", soon())?);
-    std::fs::remove_file(&path)?;
+/// Stores in such files: each is `DIR/one-file`.
+#[derive(Debug)]
+pub struct OneFiles;
+
+impl Kind for OneFiles {
+    fn exists(&self, root: &Path) -> Result<bool> {
+        let found = root.try_exists();
+        found.map_err(|e| BackendError::io(Operation::Open, root.as_os_str().as_encoded_bytes(), e))
+    }
+
+    fn create(&self, root: &Path, lock: Lock) -> Result<Arc<dyn Backend>> {
+        self.open(root, Access::ReadWrite, lock)
+    }
+
+    fn open(&self, root: &Path, access: Access, lock: Lock) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(OneFile::open(root, access, lock)?))
+    }
+}
+
+/// A store in the directory `dir`.
+pub fn location(dir: &Path) -> Location {
+    Location::Custom(Custom {
+        scheme: "one-file",
+        dir: dir.to_owned(),
+        kind: Arc::new(OneFiles),
+    })
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let dir = std::env::temp_dir().join(format!("kfs-one-file-{}", std::process::id()));
+    let location = location(&dir);
+    let store = Store::create(&location, &CreateOptions::default())?;
+    let path = [Key::text("config"), Key::text("port")];
+    store.assoc_in(&path, &Value::Int(80))?;
+    store.release()?;
+
+    let store = Store::connect(&location, &ConnectOptions::default())?;
+    println!("{location} has {:?}", store.get_in(&path)?);
+    assert_eq!(store.get_in(&path)?, Some(Value::Int(80)));
+    let id = store.id();
+    store.release()?;
+    Store::delete(&location, id)?;
     Ok(())
 }

@@ -17,6 +17,8 @@ mod batches;
 mod behind;
 #[path = "backends/concurrency.rs"]
 mod concurrency;
+#[path = "backends/custom.rs"]
+mod custom;
 #[path = "backends/damage.rs"]
 mod damage;
 #[allow(dead_code, reason = "its main is for those who run it")]

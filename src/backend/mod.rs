@@ -48,7 +48,7 @@
 //! `examples/backend.rs` is a whole one in one file, with the reason for each part; [`memory`] is the
 //! shortest. [`check_address`], [`check_size`], [`Batch::check`] and [`Precondition::require`] refuse
 //! what the contract has refused. `tests/backends` is the suite that every storage and wrapper passes:
-//! one line in `storages.rs` runs it over another one.
+//! one line in `storages.rs` runs it over another one. With a [`Kind`] a store can be kept in it.
 
 mod batch;
 pub mod behind;
@@ -58,6 +58,7 @@ mod error;
 pub mod faulty;
 pub mod file;
 mod identity;
+mod kind;
 pub mod library;
 mod lock;
 mod log;
@@ -75,6 +76,7 @@ use std::ops::Range;
 pub use batch::{Batch, BatchOp};
 pub use deadline::{Deadline, Patience};
 pub use error::{Address, BackendError, Operation};
+pub use kind::Kind;
 pub use lock::{Access, LOCK_FILE, Lock};
 pub use replace::{replace, replace_dir};
 pub use version::{Precondition, Version, Written};

@@ -48,9 +48,11 @@ pub(super) fn end_all() -> bool {
 fn holder(location: &Location) -> Option<i32> {
     let client: Client = match location {
         Location::Memory(id) => connect(id).ok()?,
-        Location::Embedded(_) | Location::File(_) | Location::Lmdb(_) | Location::RocksDb(_) => {
-            connect_at(&beacon::socket(location)?).ok()?
-        }
+        Location::Embedded(_)
+        | Location::File(_)
+        | Location::Lmdb(_)
+        | Location::RocksDb(_)
+        | Location::Custom(_) => connect_at(&beacon::socket(location)?).ok()?,
     };
     client.peer()
 }

@@ -221,7 +221,7 @@ pub(super) fn location(text: &OsStr) -> Result<Location, CliError> {
         Location::File(path) => Location::File(absolute(&path)),
         Location::Lmdb(path) => Location::Lmdb(absolute(&path)),
         Location::RocksDb(path) => Location::RocksDb(absolute(&path)),
-        memory @ Location::Memory(_) => memory,
+        other @ (Location::Custom(_) | Location::Memory(_)) => other,
     })
 }
 

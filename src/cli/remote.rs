@@ -39,7 +39,8 @@ impl Remote {
             Location::Embedded(_)
             | Location::File(_)
             | Location::Lmdb(_)
-            | Location::RocksDb(_) => match beacon::socket(location) {
+            | Location::RocksDb(_)
+            | Location::Custom(_) => match beacon::socket(location) {
                 Some(socket) => connect_at(&socket),
                 None => return Ok(None),
             },

@@ -10,7 +10,7 @@ use super::front::behind::{Mark, Queue};
 use super::front::overlay::Layer;
 use super::front::{Copies, Done, FrontOptions, Tiers, refuse, take_mark};
 use super::header::Header;
-use super::{Location, Store, StoreError, registry, storage};
+use super::{Custom, Location, Store, StoreError, registry, storage};
 use crate::backend::{Access, Backend, Deadline};
 use crate::codec::Serializers;
 use crate::journal::Recovery;
@@ -93,7 +93,8 @@ impl Store {
             Location::Embedded(dir)
             | Location::File(dir)
             | Location::Lmdb(dir)
-            | Location::RocksDb(dir) => {
+            | Location::RocksDb(dir)
+            | Location::Custom(Custom { dir, .. }) => {
                 let access = if options.read_only {
                     Access::Read
                 } else {

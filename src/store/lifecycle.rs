@@ -17,7 +17,8 @@ use super::meters::Meters;
 use super::pages::PageWrites;
 use super::record::Doc;
 use super::{
-    CommitState, Inner, Location, Store, StoreError, clock, fold, registry, show_key, storage,
+    CommitState, Custom, Inner, Location, Store, StoreError, clock, fold, registry, show_key,
+    storage,
 };
 use crate::backend::metered::{Calls, Metered};
 use crate::backend::{Backend, Deadline, Precondition};
@@ -106,7 +107,8 @@ impl Store {
             Location::Embedded(dir)
             | Location::File(dir)
             | Location::Lmdb(dir)
-            | Location::RocksDb(dir) => (
+            | Location::RocksDb(dir)
+            | Location::Custom(Custom { dir, .. }) => (
                 storage::create(location, dir)?,
                 None,
                 options.id.unwrap_or_else(Uuid::new_v4),
@@ -139,7 +141,10 @@ impl Store {
             Location::Embedded(dir)
             | Location::File(dir)
             | Location::Lmdb(dir)
-            | Location::RocksDb(dir) => storage::exists(location, dir).unwrap_or(false),
+            | Location::RocksDb(dir)
+            | Location::Custom(Custom { dir, .. }) => {
+                storage::exists(location, dir).unwrap_or(false)
+            }
         }
     }
 
@@ -168,7 +173,8 @@ impl Store {
             Location::Embedded(dir)
             | Location::File(dir)
             | Location::Lmdb(dir)
-            | Location::RocksDb(dir) => {
+            | Location::RocksDb(dir)
+            | Location::Custom(Custom { dir, .. }) => {
                 drop(store);
                 storage::remove(location, dir, JOURNAL)
             }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::backend::Kind;
 
 /// A kind of store in a directory, given the directory.
 pub type AtPath = fn(PathBuf) -> Location;
@@ -21,9 +23,47 @@ pub enum Location {
     Lmdb(PathBuf),
     /// `rocksdb:PATH`: a directory with a RocksDB database, in a build with the feature `rocksdb`.
     RocksDb(PathBuf),
+    /// A directory with a storage of the program's own. No text stands for one.
+    Custom(Custom),
     /// `mem:UUID`: in this process's memory, gone with it.
     Memory(Uuid),
 }
+
+/// A directory with a storage that is none of this crate's.
+#[derive(Clone)]
+pub struct Custom {
+    /// The name of the kind, and of the storage in the directory.
+    pub scheme: &'static str,
+    /// The store's directory.
+    pub dir: PathBuf,
+    /// How such a storage is made and opened.
+    pub kind: Arc<dyn Kind>,
+}
+
+impl Custom {
+    /// Where the storage is.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.dir.join(self.scheme)
+    }
+}
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custom")
+            .field("scheme", &self.scheme)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        (self.scheme, &self.dir) == (other.scheme, &other.dir)
+    }
+}
+
+impl Eq for Custom {}
 
 impl Location {
     /// The schemes of stores in a directory.
@@ -41,6 +81,7 @@ impl Location {
             Self::Embedded(path) | Self::File(path) | Self::Lmdb(path) | Self::RocksDb(path) => {
                 Some(path)
             }
+            Self::Custom(custom) => Some(&custom.dir),
             Self::Memory(_) => None,
         }
     }
@@ -96,6 +137,7 @@ impl fmt::Display for Location {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Lmdb(path) => write!(f, "lmdb:{}", path.display()),
             Self::RocksDb(path) => write!(f, "rocksdb:{}", path.display()),
+            Self::Custom(custom) => write!(f, "{}:{}", custom.scheme, custom.dir.display()),
             Self::Memory(id) => write!(f, "mem:{id}"),
         }
     }

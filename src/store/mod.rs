@@ -69,7 +69,7 @@ pub use header::FORMAT;
 pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;
 pub use lifecycle::{CreateOptions, Replica};
-pub use location::{AtPath, Location};
+pub use location::{AtPath, Custom, Location};
 pub use log::Log;
 pub use mark::{Incoming, Position, read_identity, write_identity};
 pub use meters::{FrontUse, Meters, OverlayUse, Phase, Rounds, Standing};

@@ -8,7 +8,9 @@ use super::{Location, StoreError, front, unfinished};
 use crate::backend::embedded::Embedded;
 use crate::backend::file::Files;
 use crate::backend::library::Library;
-use crate::backend::{Access, Backend, BackendError, Result as BackendResult};
+use crate::backend::{
+    Access, Backend, BackendError, LOCK_FILE, Lock, Operation, Result as BackendResult,
+};
 
 /// Whether there is one.
 pub fn exists(location: &Location, dir: &Path) -> BackendResult<bool> {
@@ -17,6 +19,7 @@ pub fn exists(location: &Location, dir: &Path) -> BackendResult<bool> {
         Location::File(_) => Files::exists(dir),
         Location::Lmdb(_) => Library::Lmdb.exists(dir),
         Location::RocksDb(_) => Library::RocksDb.exists(dir),
+        Location::Custom(custom) => custom.kind.exists(&custom.root()),
         Location::Memory(_) => Ok(false),
     }
 }
@@ -39,6 +42,10 @@ pub fn create(location: &Location, dir: &Path) -> Result<Arc<dyn Backend>, Store
         Location::File(_) => Files::create(dir, wait).map(|files| Arc::new(files) as _),
         Location::Lmdb(_) => Library::Lmdb.create(dir, wait),
         Location::RocksDb(_) => Library::RocksDb.create(dir, wait),
+        Location::Custom(custom) => std::fs::create_dir_all(dir)
+            .map_err(|e| BackendError::io(Operation::Create, dir.as_os_str().as_encoded_bytes(), e))
+            .and_then(|()| Lock::acquire(dir, Access::ReadWrite, wait))
+            .and_then(|lock| custom.kind.create(&custom.root(), lock)),
         Location::Embedded(_) | Location::Memory(_) => {
             Embedded::create(dir, wait).map(|embedded| Arc::new(embedded) as _)
         }
@@ -70,6 +77,10 @@ pub fn open_backend(
         Location::File(_) => Arc::new(Files::open(dir, access, wait)?),
         Location::Lmdb(_) => Library::Lmdb.open(dir, access, wait)?,
         Location::RocksDb(_) => Library::RocksDb.open(dir, access, wait)?,
+        Location::Custom(custom) => {
+            let lock = Lock::acquire(dir, access, wait)?;
+            custom.kind.open(&custom.root(), access, lock)?
+        }
         Location::Embedded(_) | Location::Memory(_) => Arc::new(Embedded::open(dir, access, wait)?),
     })
 }
@@ -80,6 +91,7 @@ pub fn files(location: &Location, dir: &Path) -> [PathBuf; 2] {
         Location::File(_) => Files::files(dir),
         Location::Lmdb(_) => Library::Lmdb.files(dir),
         Location::RocksDb(_) => Library::RocksDb.files(dir),
+        Location::Custom(custom) => [custom.root(), dir.join(LOCK_FILE)],
         Location::Embedded(_) | Location::Memory(_) => Embedded::files(dir),
     }
 }

@@ -15,7 +15,7 @@ use konserve_fs::backend::memory::Memory;
 use konserve_fs::backend::metered::{Calls, Metered};
 use konserve_fs::backend::overlay::Overlay;
 use konserve_fs::backend::tiered::{Front, Tiered, Writes};
-use konserve_fs::backend::{Access, Backend, Deadline, Precondition, Result};
+use konserve_fs::backend::{Access, Backend, Deadline, Lock, Precondition, Result};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -41,7 +41,9 @@ impl Storage {
 /// The storage of the example for those who make their own.
 pub fn example() -> Storage {
     let dir = tempfile::tempdir().unwrap();
-    let backend = Arc::new(OneFile::open(&dir.path().join("blobs")).unwrap());
+    let lock = Lock::acquire(dir.path(), Access::ReadWrite, Duration::ZERO).unwrap();
+    let path = dir.path().join("blobs");
+    let backend = Arc::new(OneFile::open(&path, Access::ReadWrite, lock).unwrap());
     Storage {
         backend,
         _dir: Some(dir),

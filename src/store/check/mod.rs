@@ -140,6 +140,7 @@ fn open(
                 Location::File(_)
                 | Location::Lmdb(_)
                 | Location::RocksDb(_)
+                | Location::Custom(_)
                 | Location::Memory(_) => Vec::new(),
             };
             let known = flaws.iter().any(|flaw| !flaw.harmless);

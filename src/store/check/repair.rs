@@ -143,8 +143,8 @@ fn all(
             let lost = file::repair(dir, aside).map_err(|e| in_use(location, e))?;
             cuts.extend(lost.into_iter().map(Finding::of_file));
         }
-        // What the library has of its own cannot be made anew.
-        Location::Lmdb(_) | Location::RocksDb(_) | Location::Memory(_) => {}
+        // What another's storage has of its own cannot be made anew.
+        Location::Lmdb(_) | Location::RocksDb(_) | Location::Custom(_) | Location::Memory(_) => {}
     }
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
