@@ -53,56 +53,77 @@ impl Rewrite {
         else {
             return Err(Access::unexpected());
         };
-        let (mut looked, mut written, mut bad) = (0, 0, Vec::new());
-        let watched = io::stderr().is_terminal();
-        let mut after = None;
-        while !self.new_only {
-            let Response::Rewritten {
-                blobs,
-                rewritten,
-                damaged,
-                next,
-            } = access.call(Request::Rewrite { after })?
-            else {
-                return Err(Access::unexpected());
-            };
-            looked += blobs;
-            written += rewritten;
-            bad.extend(damaged);
-            after = next;
-            if watched {
-                Line.draw(&format!("{looked} blobs looked at, {written} written anew"));
-            }
-            if after.is_none() {
-                break;
-            }
-        }
-        if watched {
-            Line.clear();
-        }
+        let done = if self.new_only {
+            Done::default()
+        } else {
+            all(&mut access)?
+        };
         access.close()?;
         if out.wants_json() {
             out.json(&json!({
                 "serializer": serializer,
                 "compressor": compressor,
-                "blobs": looked,
-                "rewritten": written,
-                "damaged": bad,
+                "blobs": done.blobs,
+                "rewritten": done.rewritten,
+                "damaged": done.damaged,
             }))?;
         } else {
             out.line(format!(
-                "{written} of {looked} blobs written anew; the store writes {serializer}, \
-                 compressed: {compressor}"
+                "{} of {} blobs written anew; the store writes {serializer}, compressed: {compressor}",
+                done.rewritten, done.blobs
             ))?;
         }
-        if bad.is_empty() {
+        if done.damaged.is_empty() {
             return Ok(());
         }
         Err(CliError::Damaged {
             what: self.store.display().to_string(),
-            why: format!("left as it is: {}", bad.join("; ")),
+            why: format!("left as it is: {}", done.damaged.join("; ")),
         })
     }
+}
+
+/// What has been done so far.
+#[derive(Default)]
+struct Done {
+    blobs: u64,
+    rewritten: u64,
+    damaged: Vec<String>,
+}
+
+/// Has everything rewritten, and shows on a terminal how far it is.
+fn all(access: &mut Access) -> Result<Done, CliError> {
+    let watched = io::stderr().is_terminal();
+    let mut done = Done::default();
+    let mut after = None;
+    loop {
+        let Response::Rewritten {
+            blobs,
+            rewritten,
+            damaged,
+            next,
+        } = access.call(Request::Rewrite { after })?
+        else {
+            return Err(Access::unexpected());
+        };
+        done.blobs += blobs;
+        done.rewritten += rewritten;
+        done.damaged.extend(damaged);
+        after = next;
+        if watched {
+            let (blobs, rewritten) = (done.blobs, done.rewritten);
+            Line.draw(&format!(
+                "{blobs} blobs looked at, {rewritten} written anew"
+            ));
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    if watched {
+        Line.clear();
+    }
+    Ok(done)
 }
 
 /// Answers [`Request::Change`].

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::serializer::{SERIALIZER_EDN, SERIALIZER_JSON};
+
 /// A blob that cannot be made, or is not what was written at its address.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} blob {address}: {check}", address = Printable(address))]
@@ -93,10 +95,10 @@ pub enum Check {
     #[error("the compressed value does not have the size that it states")]
     ContentSize,
     /// The meta or the value is not what the serializer writes.
-    #[error("it is no valid {serializer}: {source}")]
+    #[error("it is no valid {}: {source}", named(*number))]
     Deserialize {
-        /// The serializer's name.
-        serializer: String,
+        /// The serializer's number.
+        number: u8,
         /// What the serializer said.
         source: Unreadable,
     },
@@ -106,6 +108,15 @@ pub enum Check {
         /// What the decompressor said.
         source: io::Error,
     },
+}
+
+/// What a serializer writes, for messages.
+fn named(number: u8) -> String {
+    match number {
+        SERIALIZER_EDN => "EDN".to_owned(),
+        SERIALIZER_JSON => "JSON".to_owned(),
+        _ => format!("text of serializer {number}"),
+    }
 }
 
 /// Bytes with everything but printable ASCII escaped.

@@ -162,8 +162,7 @@ fn any_damage_of_any_blob_of_any_pair_is_refused() {
 fn text_that_does_not_read_is_an_error_that_names_the_serializer_and_the_blob() {
     // A program that writes nonsense, with a checksum that holds.
     let (_, codec) = all().remove(3);
-    let mut serializers = Serializers::default();
-    serializers.0 = [Arc::new(Broken) as Arc<dyn Serializer>].into();
+    let serializers = Serializers([Arc::new(Broken) as Arc<dyn Serializer>].into());
     let settings = Settings {
         serializer: "broken".to_owned(),
         compressor: Compressor::None,
@@ -180,7 +179,7 @@ fn text_that_does_not_read_is_an_error_that_names_the_serializer_and_the_blob() 
     assert!(
         refused
             .to_string()
-            .starts_with("open blob r/x: it is no valid edn: "),
+            .starts_with("open blob r/x: it is no valid EDN: "),
         "{refused}"
     );
 }
@@ -333,7 +332,7 @@ fn another_cbor_library_reads_every_value_and_writes_what_is_read_here() {
         items.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
         items.extend_from_slice(&value);
     }
-    let echoed = super::tests::piped("python3", &["-c", ECHO], &items);
+    let echoed = tests::piped("python3", &["-c", ECHO], &items);
     let mut rest = &echoed[..];
     for value in values() {
         let (length, items) = rest.split_first_chunk::<4>().unwrap();
@@ -355,8 +354,7 @@ fn text_in_another_program_is_the_value() {
         .map(|at| text.split_at(at + 1))
         .unwrap();
     let script = "import sys, json; print(sorted(json.load(sys.stdin).items()))";
-    let read =
-        |text| String::from_utf8(super::tests::piped("python3", &["-c", script], text)).unwrap();
+    let read = |text| String::from_utf8(tests::piped("python3", &["-c", script], text)).unwrap();
     assert_eq!(
         read(value),
         "[('a', [1, 2.5, None, True]), ('b', {'c': 'ü'})]\n"

@@ -10,8 +10,8 @@ use crate::value::{Value, cbor, edn, json};
 
 /// The number of CBOR. 0 to 2 are konserve's.
 pub const SERIALIZER_CBOR: u8 = 3;
-const SERIALIZER_EDN: u8 = 4;
-const SERIALIZER_JSON: u8 = 5;
+pub(super) const SERIALIZER_EDN: u8 = 4;
+pub(super) const SERIALIZER_JSON: u8 = 5;
 /// The first number for serializers that a program brings along.
 const FIRST_OWN: u8 = 128;
 
@@ -198,7 +198,7 @@ pub fn read(serializer: &dyn Serializer, bytes: &[u8]) -> Result<Vec<u8>, Check>
     }
     let value = serializer.read(bytes);
     let value = value.map_err(|source| Check::Deserialize {
-        serializer: serializer.name().to_owned(),
+        number: serializer.number(),
         source,
     })?;
     Ok(cbor::encode(&value))

@@ -158,13 +158,20 @@ pub fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
 
 pub fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Found> {
     let failed = |source| JournalError::io("read", &path, source);
-    if fs::symlink_metadata(&path).map_err(failed)?.len() > LONGEST {
-        let reason = "it is longer than a segment can be".to_owned();
-        return Err(JournalError::Damage {
+    let facts = fs::symlink_metadata(&path).map_err(failed)?;
+    let damage = |path, offset, reason: &str| {
+        let reason = reason.to_owned();
+        Err(JournalError::Damage {
             path,
-            offset: LONGEST,
+            offset,
             reason,
-        });
+        })
+    };
+    if !facts.is_file() {
+        return damage(path, 0, regular::OTHER);
+    }
+    if facts.len() > LONGEST {
+        return damage(path, LONGEST, "it is longer than a segment can be");
     }
     let content = regular::read(&path, LONGEST).map_err(failed)?;
     let header = decode_header(key, store, &content);

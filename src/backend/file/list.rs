@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::blob;
 use super::name::{self, BLOBS, Named};
@@ -174,7 +174,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 }
 
 /// The address that stands in a file.
-fn address_in(path: &PathBuf) -> Result<Vec<u8>> {
+fn address_in(path: &Path) -> Result<Vec<u8>> {
     let mut head = Vec::new();
     let damage = |reason: String| BackendError::Damage {
         operation: Operation::List,
