@@ -332,7 +332,7 @@ fn another_cbor_library_reads_every_value_and_writes_what_is_read_here() {
         items.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
         items.extend_from_slice(&value);
     }
-    let echoed = tests::piped("python3", &["-c", ECHO], &items);
+    let echoed = tests::piped("/usr/bin/python3", &["-c", ECHO], &items);
     let mut rest = &echoed[..];
     for value in values() {
         let (length, items) = rest.split_first_chunk::<4>().unwrap();
@@ -354,7 +354,7 @@ fn text_in_another_program_is_the_value() {
         .map(|at| text.split_at(at + 1))
         .unwrap();
     let script = "import sys, json; print(sorted(json.load(sys.stdin).items()))";
-    let read = |text| String::from_utf8(tests::piped("python3", &["-c", script], text)).unwrap();
+    let read = |text| String::from_utf8(tests::piped("/usr/bin/python3", &["-c", script], text)).unwrap();
     assert_eq!(
         read(value),
         "[('a', [1, 2.5, None, True]), ('b', {'c': 'ü'})]\n"
