@@ -243,6 +243,10 @@ fn whoever_writes_while_everything_is_rewritten_wins() {
             let before = written.load(Ordering::Relaxed);
             rewrite(&store);
             while written.load(Ordering::Relaxed) == before {
+                // Why, it says when it is joined.
+                if writers.iter().any(|writer| writer.is_finished()) {
+                    break;
+                }
                 std::thread::yield_now();
             }
         }
