@@ -27,6 +27,9 @@ pub const FORMAT: u64 = 2;
 /// writing.
 const OLDEST: u64 = 1;
 
+/// No store has more records than this: what comes after can be counted, too.
+const MOST_RECORDS: u64 = u64::MAX >> 1;
+
 /// The header of a store.
 #[derive(Clone, Debug)]
 pub struct Header {
@@ -155,7 +158,9 @@ impl Header {
             format: format.ok_or_else(|| missing("format"))?,
             created: created.ok_or_else(|| missing("creation time"))?,
             compressor: compressor.ok_or_else(|| missing("known compressor"))?,
-            folded: folded.ok_or_else(|| missing("sequence number"))?,
+            folded: folded
+                .filter(|folded| *folded <= MOST_RECORDS)
+                .ok_or_else(|| missing("sequence number that a store could reach"))?,
             clock: clock.ok_or_else(|| missing("clock"))?,
         })
     }
@@ -176,4 +181,30 @@ fn check_format(found: u64, location: &Location) -> Result<(), StoreError> {
         supported: FORMAT,
         remedy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_with_a_sequence_number_that_nothing_can_follow_is_none() {
+        let location = Location::Memory(Uuid::nil());
+        let header = |folded| Header {
+            id: Uuid::nil(),
+            pages: Uuid::nil(),
+            format: FORMAT,
+            created: Time::now(),
+            compressor: Compressor::None,
+            folded,
+            clock: Time::now(),
+        };
+        let read = |folded| {
+            let blob = header(folded).seal().unwrap();
+            let opened = codec().open(HEADER, &blob).unwrap();
+            Header::decode(&opened.value, &location).map(|header| header.folded)
+        };
+        assert_eq!(read(MOST_RECORDS).unwrap(), MOST_RECORDS);
+        assert!(matches!(read(u64::MAX), Err(StoreError::NotAStore { .. })));
+    }
 }

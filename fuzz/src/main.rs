@@ -1,0 +1,21 @@
+//! Bytes from outside, thrown at everything that reads some. `KFS_FUZZ` says which of the
+//! [`targets::TARGETS`] it is; `scripts/fuzz.sh` runs all of them.
+
+#![no_main]
+
+mod bytes;
+mod journal;
+mod store;
+mod stream;
+mod targets;
+mod text;
+
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+
+static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+
+fuzz_target!(|data: &[u8]| {
+    TARGET.get_or_init(targets::chosen)(data);
+});
