@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`meter`] | counting and timing, for whoever watches; nobody else |
 //! | [`value`] | values, keys, paths; EDN, JSON and CBOR; nobody else |
-//! | [`codec`] | the bytes of one blob: header, compression, checksum |
+//! | [`codec`] | the bytes of one blob: header, serializer, compression, checksum |
 //! | [`journal`] | records in order on disk, and which of them are durable; not what they say |
 //! | [`backend`] | opaque blobs under addresses; the local ones keep a log of their own in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |

@@ -44,6 +44,8 @@ mod losing;
 mod overlays;
 #[path = "backends/packs.rs"]
 mod packs;
+#[path = "backends/planted.rs"]
+mod planted;
 #[path = "backends/preconditions.rs"]
 mod preconditions;
 #[path = "backends/reopen.rs"]

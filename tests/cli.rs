@@ -16,6 +16,7 @@ mod cli {
     mod harness;
     mod lifecycle;
     mod names;
+    mod rewrite;
     mod send;
     mod snapshots;
     mod trees;

@@ -248,3 +248,130 @@ fn imports_are_found_in_every_way_of_writing_them() {
     assert!(!reached(Path::new("store/inner/deep.rs"), climbing).contains("view"));
     assert_eq!(without_comments("a // crate::cli\nb"), "a \nb");
 }
+
+#[test]
+fn unsafe_code_stands_in_one_file() {
+    let count = |path: &Path| {
+        let text = without_comments(&fs::read_to_string(path).unwrap());
+        text.matches("unsafe ").count() + text.matches("unsafe_code").count()
+    };
+    let src = root().join("src");
+    let own = src.join("sys.rs");
+    let elsewhere: Vec<PathBuf> = rust_files(&src)
+        .filter(|path| *path != own && count(path) > 0)
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    // The permission, and the calls; whoever needs another one says here that it was looked at.
+    assert_eq!(count(&own), 1 + UNSAFE_CALLS, "in src/sys.rs");
+}
+
+/// The system calls and the one of LMDB that Rust cannot vouch for.
+const UNSAFE_CALLS: usize = 8;
+
+/// The lines of a list of `deny.toml`, from `name = [` to `]`.
+fn denied(name: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let (_, list) = text.split_once(&format!("\n{name} = [\n")).unwrap();
+    let (list, _) = list.split_once("\n]").unwrap();
+    list.lines().map(str::to_owned).collect()
+}
+
+/// What is in the first quotes of each line.
+fn quoted(lines: &[String]) -> BTreeSet<String> {
+    let first = |line: &String| Some(line.split('"').nth(1)?.to_owned());
+    lines.iter().filter_map(first).collect()
+}
+
+fn metadata() -> serde_json::Value {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+        ])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Whether a licence expression, without parentheses or with them around alternatives, is met.
+fn may_be_used(licence: &str, allowed: &BTreeSet<String>) -> bool {
+    let licence = licence.replace('/', " OR ");
+    licence.split(" AND ").all(|part| {
+        let part = part.trim_matches(['(', ')']);
+        part.split(" OR ").any(|one| allowed.contains(one))
+    })
+}
+
+/// What `cargo deny check licenses sources bans` looks at, for those who do not have it.
+#[test]
+fn the_dependencies_are_those_that_deny_toml_allows() {
+    let metadata = metadata();
+    let used: BTreeSet<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["id"].as_str().unwrap())
+        .collect();
+    let allowed = quoted(&denied("allow"));
+    let skipped = quoted(&denied("skip"));
+    let mut wrong = Vec::new();
+    let mut versions: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    for package in metadata["packages"].as_array().unwrap() {
+        let text = |field: &str| package[field].as_str().unwrap_or_default();
+        if !used.contains(text("id")) {
+            continue;
+        }
+        let name = format!("{}@{}", text("name"), text("version"));
+        if !may_be_used(text("license"), &allowed) {
+            wrong.push(format!("{name}: licence {:?}", text("license")));
+        }
+        let source = text("source");
+        let is_own = text("name") == env!("CARGO_PKG_NAME");
+        if !is_own && source != "registry+https://github.com/rust-lang/crates.io-index" {
+            wrong.push(format!("{name}: from {source:?}"));
+        }
+        versions
+            .entry(text("name").to_owned())
+            .or_default()
+            .push(name);
+    }
+    let known = |name: &String| skipped.contains(name);
+    for several in versions.values().filter(|several| several.len() > 1) {
+        if several.iter().filter(|name| !known(name)).count() > 1 {
+            wrong.push(format!("several versions: {several:?}"));
+        }
+    }
+    let present: BTreeSet<&String> = versions.values().flatten().collect();
+    wrong.extend(
+        skipped
+            .iter()
+            .filter(|name| !present.contains(name))
+            .map(|name| format!("{name}: is skipped in deny.toml, and not there")),
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_licence_is_met_by_one_of_several() {
+    let allowed = BTreeSet::from(["MIT".to_owned(), "Unicode-3.0".to_owned()]);
+    for (licence, met) in [
+        ("MIT", true),
+        ("GPL-3.0 OR MIT", true),
+        ("GPL-3.0/MIT", true),
+        ("(MIT OR GPL-3.0) AND Unicode-3.0", true),
+        ("MIT AND GPL-3.0", false),
+        ("", false),
+    ] {
+        assert_eq!(may_be_used(licence, &allowed), met, "{licence}");
+    }
+}

@@ -23,6 +23,7 @@ mod store {
     mod overlay;
     mod races;
     mod reclaim;
+    mod rewrite;
     mod send;
     mod send_crash;
     mod snapshot_damage;

@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 use super::replace::replace;
 use super::{BackendError, Operation, Result};
+use crate::journal::regular;
+
+/// Three short lines.
+const LONGEST: u64 = 1024;
 
 /// Its name in the storage's directory.
 pub const IDENTITY_FILE: &str = "identity";
@@ -53,7 +57,7 @@ pub fn read(dir: &Path, kind: Kind) -> Result<Uuid> {
         address: address.into(),
         reason,
     };
-    let content = fs::read(&path).map_err(|error| match error.kind() {
+    let content = regular::read(&path, LONGEST).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => damage("it is missing".to_owned()),
         _ => BackendError::io(Operation::Open, address, error),
     })?;

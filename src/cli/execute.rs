@@ -4,8 +4,8 @@ use super::error::CliError;
 use super::holder::Holder;
 use super::request::{Request, Response, Status};
 use super::{
-    blob, cp, files, gc, get, info, ls, mv, put, rm, send_request, snapshot_request, sweep, update,
-    watch,
+    blob, cp, files, gc, get, info, ls, mv, put, rewrite, rm, send_request, snapshot_request,
+    sweep, update, watch,
 };
 use crate::gc::GcError;
 use crate::store::{Store, StoreError};
@@ -60,6 +60,11 @@ fn answer(holder: &Holder, request: &Request) -> Result<Response, CliError> {
             after,
             dry_run,
         } => sweep::sweep(store, *before, keep, after.as_ref(), *dry_run),
+        Request::Change {
+            compress,
+            serializer,
+        } => rewrite::change(store, *compress, *serializer),
+        Request::Rewrite { after } => rewrite::rewrite(store, after.as_ref()),
         Request::Snapshot(request) => snapshot_request::answer(store, request),
         Request::Send {
             id,

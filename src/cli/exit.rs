@@ -139,7 +139,9 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::NotALog { .. }
         | StoreError::Precondition { .. }
         | StoreError::NotBinary { .. } => Exit::Refused,
-        StoreError::Format { .. } | StoreError::NotMultiKey => Exit::Unsupported,
+        StoreError::Format { .. } | StoreError::Setting { .. } | StoreError::NotMultiKey => {
+            Exit::Unsupported
+        }
         StoreError::InUse { .. } => Exit::InUse,
         StoreError::ReadOnly | StoreError::HalfReceived { .. } => Exit::Denied,
         StoreError::Damaged { source, .. } => check(&source.check),
@@ -211,7 +213,8 @@ fn check(check: &Check) -> Exit {
         | Check::Checksum
         | Check::Content
         | Check::ContentSize
-        | Check::Decompress { .. } => Exit::Damaged,
+        | Check::Decompress { .. }
+        | Check::Deserialize { .. } => Exit::Damaged,
     }
 }
 

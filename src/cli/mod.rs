@@ -54,6 +54,7 @@ mod remote;
 mod request;
 mod resolve;
 mod retain;
+mod rewrite;
 mod rm;
 mod send;
 mod send_request;
@@ -117,6 +118,7 @@ enum Verb {
     Commit(commit::Commit),
     Gc(gc::Gc),
     Sweep(sweep::Sweep),
+    Rewrite(rewrite::Rewrite),
     Import(import::Import),
     Export(export::Export),
     Fsck(fsck::Fsck),
@@ -185,6 +187,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Commit(verb) => verb.run(),
         Verb::Gc(verb) => verb.run(out),
         Verb::Sweep(verb) => verb.run(out),
+        Verb::Rewrite(verb) => verb.run(out),
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
         Verb::Fsck(verb) => verb.run(out),

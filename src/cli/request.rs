@@ -8,6 +8,7 @@ use super::entry::{EntryInfo, Stamp};
 use super::exit::Exit;
 use super::file_request::{FileFacts, FileRequest};
 use super::gc::{Report, Standing};
+use super::init::{Compression, Serialization};
 use super::place::{Bytes, NamePath};
 use super::send_request::Token;
 use super::snapshot_request::{SnapshotRequest, SnapshotResponse};
@@ -142,6 +143,19 @@ pub enum Request {
         /// Change nothing.
         dry_run: bool,
     },
+    /// Changes how blobs are written from now on; what is not given stays. → [`Response::Writing`]
+    Change {
+        /// How values are compressed.
+        compress: Option<Compression>,
+        /// How values are written down.
+        serializer: Option<Serialization>,
+    },
+    /// Brings a part of all blobs into the form in which they would be written now.
+    /// → [`Response::Rewritten`]
+    Rewrite {
+        /// Go on after the one at this address.
+        after: Option<Bytes>,
+    },
     /// What changed since, of a mounted store. → [`Response::Events`]
     Watch {
         /// After which record of the journal; `None`: from now on.
@@ -187,6 +201,7 @@ impl Request {
                 | Self::Check { .. }
                 | Self::Reclaim
                 | Self::Reclaiming
+                | Self::Rewrite { .. }
                 | Self::Send { .. }
                 | Self::Watch { .. }
                 | Self::Stats
@@ -262,6 +277,24 @@ pub enum Response {
         next: Option<Bytes>,
         /// The moment before which those were written.
         cutoff: Stamp,
+    },
+    /// How blobs are written: the names of serializer and compressor.
+    Writing {
+        /// The serializer.
+        serializer: String,
+        /// The compressor.
+        compressor: String,
+    },
+    /// Blobs were written anew.
+    Rewritten {
+        /// Those that were looked at.
+        blobs: u64,
+        /// Those that were written.
+        rewritten: u64,
+        /// What does not read.
+        damaged: Vec<String>,
+        /// Where it goes on; `None` at the end.
+        next: Option<Bytes>,
     },
     /// About snapshots.
     Snapshot(SnapshotResponse),

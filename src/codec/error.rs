@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::serializer::{SERIALIZER_EDN, SERIALIZER_JSON};
+
 /// A blob that cannot be made, or is not what was written at its address.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} blob {address}: {check}", address = Printable(address))]
@@ -30,6 +32,9 @@ impl CodecError {
     }
 }
 
+/// What is wrong with bytes that a serializer cannot read.
+pub type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+
 /// The checks that a blob goes through, in this order.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,7 +55,7 @@ pub enum Check {
         length: usize,
     },
     /// Another serializer made it.
-    #[error("serializer {number} is not known")]
+    #[error("serializer {number} is not known{}", if *number < 128 { "" } else { ": the program that wrote it has registered it" })]
     Serializer {
         /// The serializer's number.
         number: u8,
@@ -89,12 +94,29 @@ pub enum Check {
     /// The compressed value lacks its size, or has another one than it says.
     #[error("the compressed value does not have the size that it states")]
     ContentSize,
+    /// The meta or the value is not what the serializer writes.
+    #[error("it is no valid {}: {source}", named(*number))]
+    Deserialize {
+        /// The serializer's number.
+        number: u8,
+        /// What the serializer said.
+        source: Unreadable,
+    },
     /// The compressed value is no valid frame.
     #[error("the value does not decompress: {source}")]
     Decompress {
         /// What the decompressor said.
         source: io::Error,
     },
+}
+
+/// What a serializer writes, for messages.
+fn named(number: u8) -> String {
+    match number {
+        SERIALIZER_EDN => "EDN".to_owned(),
+        SERIALIZER_JSON => "JSON".to_owned(),
+        _ => format!("text of serializer {number}"),
+    }
 }
 
 /// Bytes with everything but printable ASCII escaped.

@@ -2,15 +2,13 @@
 
 use super::compress::Compressor;
 use super::error::Check;
+use super::serializer::SERIALIZER_CBOR;
 
 /// The layout written here.
 pub const VERSION: u8 = 2;
 
 /// konserve's layout, without a checksum.
 const VERSION_KONSERVE: u8 = 1;
-
-/// The serializer's number for CBOR.
-pub const SERIALIZER_CBOR: u8 = 3;
 
 /// No encryption.
 const ENCRYPTOR_NONE: u8 = 0;
@@ -24,6 +22,7 @@ pub const CHECKSUM: usize = 12;
 /// What a header says, apart from the checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    pub serializer: u8,
     pub compressor: Compressor,
     pub meta_length: u32,
 }
@@ -34,7 +33,7 @@ impl Header {
         let [a, b, c, d] = self.meta_length.to_be_bytes();
         [
             VERSION,
-            SERIALIZER_CBOR,
+            self.serializer,
             self.compressor.number(),
             ENCRYPTOR_NONE,
             a,
@@ -42,6 +41,11 @@ impl Header {
             c,
             d,
         ]
+    }
+
+    /// Whether the serializer leaves what it is given as it is.
+    pub fn is_cbor(&self) -> bool {
+        self.serializer == SERIALIZER_CBOR
     }
 
     pub fn encode_into(&self, checksum: &[u8; CHECKSUM], out: &mut Vec<u8>) {
@@ -64,9 +68,6 @@ impl Header {
             return Err(short);
         };
         let [_, serializer, compressor, encryptor, a, b, c, d] = *covered;
-        if serializer != SERIALIZER_CBOR {
-            return Err(Check::Serializer { number: serializer });
-        }
         let compressor =
             Compressor::from_number(compressor).ok_or(Check::Compressor { number: compressor })?;
         if encryptor != ENCRYPTOR_NONE {
@@ -75,6 +76,7 @@ impl Header {
         let meta_length = u32::from_be_bytes([a, b, c, d]);
         Ok((
             Self {
+                serializer,
                 compressor,
                 meta_length,
             },

@@ -4,15 +4,15 @@
 //!  0        1            2            3           4               8              20
 //!  +--------+------------+------------+-----------+---------------+--------------+------+-------+
 //!  | version| serializer | compressor | encryptor | meta length   | checksum     | meta | value |
-//!  | 2      | 3          | 0, 1       | 0         | u32 BE        | 12 bytes     |      |       |
+//!  | 2      | 3, 4, 5, … | 0, 1, 2    | 0         | u32 BE        | 12 bytes     |      |       |
 //!  +--------+------------+------------+-----------+---------------+--------------+------+-------+
 //! ```
 //!
 //! | byte | values |
 //! |---|---|
 //! | version | 2. Version 1 is konserve's layout, which has zeroes for a checksum: imported, never written |
-//! | serializer | 3: meta and value are CBOR |
-//! | compressor | 0: none, 1: the value is one LZ4 frame with its content size (the meta, which is short, never is compressed) |
+//! | serializer | 3: meta and value are CBOR, 4: EDN text, 5: JSON text, from 128 on: those that a program [brings along](Serializers::with); 0 to 2 are konserve's |
+//! | compressor | 0: none, 1: the value is one LZ4 frame with its content size, 2: one Zstandard frame with it (the meta, which is short, never is compressed) |
 //! | encryptor | 0: none |
 //!
 //! The **checksum** is the first 12 bytes of BLAKE3, keyed with a key derived from the store's
@@ -22,18 +22,23 @@
 //! address length u32 BE | address | bytes 0..8 of the header | meta | value as stored
 //! ```
 //!
-//! (without the value, for a *page*: its address is the keyed hash of its value before compression,
-//! which is looked at instead, so that no byte is hashed twice), so that a blob that is flipped, cut, lengthened, or stands at another address or in another
+//! (without the value, for a *page* of serializer 3: its address is the keyed hash of its value before
+//! compression, which is looked at instead, so that no byte is hashed twice), so that a blob that is flipped, cut, lengthened, or stands at another address or in another
 //! store than it was written for is refused. It says nothing about intent: the key is no secret.
 //!
-//! [`Codec::seal`] and [`Codec::open`] take and give serialized bytes; what they mean is the
-//! store's business. The stages are types (only a `Compressed` can be sealed), so that no code
-//! can get their order wrong.
+//! [`Codec::seal`] and [`Codec::open`] take and give canonical CBOR, in which everything is addressed
+//! and compared, whatever the serializer; what it means is the store's business. What is none, as
+//! the content of a file, goes through a serializer as it is, under number 3. Each blob says how it
+//! was written, so that the settings of a store may change. The stages are types (only a `Compressed`
+//! can be sealed), so that no code can get their order wrong.
 
 mod compress;
 mod error;
-mod frame;
 mod header;
+mod lz4;
+mod serializer;
+mod settings;
+mod zstd;
 
 use std::borrow::Cow;
 
@@ -41,20 +46,26 @@ use uuid::Uuid;
 
 use compress::Compressed;
 pub use compress::Compressor;
-pub use error::{Check, CodecError};
+pub use error::{Check, CodecError, Unreadable};
 use header::{CHECKSUM, Header};
-pub use header::{HEADER_LENGTH, SERIALIZER_CBOR, VERSION};
+pub use header::{HEADER_LENGTH, VERSION};
+use serializer::Serialized;
+pub use serializer::{Cbor, Edn, Json, SERIALIZER_CBOR, Serializer, Serializers};
+use settings::Present;
+pub use settings::Settings;
 
 /// What the checksum's key is derived with.
 const CHECKSUM_CONTEXT: &str = "konserve-fs 2 blob checksum";
 
 /// The largest value that is given out, in bytes, unless [`Codec::with_limit`] says otherwise.
-pub const DEFAULT_LIMIT: u64 = 1 << 30;
+/// No record and no page of a store is larger.
+pub const DEFAULT_LIMIT: u64 = 32 << 20;
 
-/// How blobs of one store are made and read.
+/// How blobs of one store are made and read. Clones share their settings.
 #[derive(Clone)]
 pub struct Codec {
-    compressor: Compressor,
+    present: Present,
+    serializers: Serializers,
     limit: u64,
     checksum_key: [u8; 32],
 }
@@ -62,7 +73,8 @@ pub struct Codec {
 impl std::fmt::Debug for Codec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Codec")
-            .field("compressor", &self.compressor)
+            .field("serializer", &self.serializer())
+            .field("compressor", &self.present.get().1)
             .field("limit", &self.limit)
             .finish_non_exhaustive()
     }
@@ -71,9 +83,9 @@ impl std::fmt::Debug for Codec {
 /// A blob's content. Borrows from the blob what stands in it as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened<'a> {
-    /// The serialized meta.
-    pub meta: &'a [u8],
-    /// The serialized value.
+    /// The meta, as CBOR.
+    pub meta: Cow<'a, [u8]>,
+    /// The value, as CBOR or as it was given.
     pub value: Cow<'a, [u8]>,
 }
 
@@ -87,6 +99,11 @@ enum Covered {
 }
 
 impl Covered {
+    /// A text can say the same in many ways, so that its address does not say how it reads.
+    fn in_blob(self, header: &Header) -> Self {
+        if header.is_cbor() { self } else { Self::Value }
+    }
+
     fn of(self, value: &[u8]) -> &[u8] {
         match self {
             Self::Value => value,
@@ -96,15 +113,69 @@ impl Covered {
 }
 
 impl Codec {
-    /// The codec of the store `store`; new values are compressed with `compressor`.
+    /// The codec of the store `store`; new values are CBOR, and compressed with `compressor`.
     #[must_use]
     pub fn new(store: Uuid, compressor: Compressor) -> Self {
         let checksum_key = blake3::derive_key(CHECKSUM_CONTEXT, store.as_bytes());
         Self {
-            compressor,
+            present: Present::new(SERIALIZER_CBOR, compressor),
+            serializers: Serializers::default(),
             limit: DEFAULT_LIMIT,
             checksum_key,
         }
+    }
+
+    /// The codec of the store `store` with these settings; `None` if its serializer is none of these.
+    #[must_use]
+    pub fn with_settings(
+        store: Uuid,
+        settings: &Settings,
+        serializers: &Serializers,
+    ) -> Option<Self> {
+        let codec = Self {
+            serializers: serializers.clone(),
+            ..Self::new(store, settings.compressor)
+        };
+        codec.set(settings).then_some(codec)
+    }
+
+    /// Whether it can write so.
+    #[must_use]
+    pub fn knows(&self, settings: &Settings) -> bool {
+        self.serializers.named(&settings.serializer).is_some()
+    }
+
+    /// Writes new blobs in this way from now on, in all clones; false if the serializer is not known.
+    pub fn set(&self, settings: &Settings) -> bool {
+        let Some(serializer) = self.serializers.named(&settings.serializer) else {
+            return false;
+        };
+        self.present.set(serializer.number(), settings.compressor);
+        true
+    }
+
+    /// How new blobs are written.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            serializer: self.serializer().name().to_owned(),
+            compressor: self.present.get().1,
+        }
+    }
+
+    fn serializer(&self) -> &dyn Serializer {
+        match self.serializers.numbered(self.present.get().0) {
+            Some(found) => &**found,
+            None => &Cbor,
+        }
+    }
+
+    /// Whether a blob was written as new ones are. One of which the value was not worth compressing
+    /// or could not be serialized was not.
+    #[must_use]
+    pub fn is_present(&self, blob: &[u8]) -> bool {
+        let (serializer, compressor) = self.present.get();
+        blob.get(1..3) == Some(&[serializer, compressor.number()])
     }
 
     /// The same codec with another bound for the size of a value.
@@ -119,7 +190,20 @@ impl Codec {
     /// # Errors
     /// [`Check::Size`] if the value is above the limit, [`Check::MetaLength`] if the meta is.
     pub fn seal(&self, address: &[u8], meta: &[u8], value: &[u8]) -> Result<Vec<u8>, CodecError> {
-        self.seal_covering(Covered::Value, address, meta, value)
+        self.seal_covering(Covered::Value, false, (address, meta, value))
+    }
+
+    /// The same in CBOR, which takes no more room than was thought, whatever the serializer.
+    ///
+    /// # Errors
+    /// As [`Codec::seal`].
+    pub fn seal_plain(
+        &self,
+        address: &[u8],
+        meta: &[u8],
+        value: &[u8],
+    ) -> Result<Vec<u8>, CodecError> {
+        self.seal_covering(Covered::Value, true, (address, meta, value))
     }
 
     /// The blob of a page, whose address says what its value is.
@@ -132,15 +216,14 @@ impl Codec {
         meta: &[u8],
         value: &[u8],
     ) -> Result<Vec<u8>, CodecError> {
-        self.seal_covering(Covered::Meta, address, meta, value)
+        self.seal_covering(Covered::Meta, false, (address, meta, value))
     }
 
     fn seal_covering(
         &self,
         covered: Covered,
-        address: &[u8],
-        meta: &[u8],
-        value: &[u8],
+        plain: bool,
+        (address, meta, value): (&[u8], &[u8], &[u8]),
     ) -> Result<Vec<u8>, CodecError> {
         let failed = |check| CodecError::new("seal", address, check);
         let size = value.len() as u64;
@@ -150,13 +233,22 @@ impl Codec {
                 limit: self.limit,
             }));
         }
+        let (serializer, (_, compressor)) = (self.serializer(), self.present.get());
+        let serialized = if plain || serializer.number() == SERIALIZER_CBOR {
+            Serialized::cbor(meta, value)
+        } else {
+            Serialized::write(serializer, meta, value)
+        };
+        let meta = &*serialized.meta;
         let meta_length = u32::try_from(meta.len()).map_err(|_| failed(Check::MetaLength))?;
-        let value = Compressed::compress(self.compressor, value);
+        let value = Compressed::compress(compressor, &serialized.value);
         let header = Header {
+            serializer: serialized.serializer,
             compressor: value.compressor(),
             meta_length,
         };
-        let checksum = self.checksum(address, &header, meta, covered.of(value.bytes()));
+        let covered = covered.in_blob(&header).of(value.bytes());
+        let checksum = self.checksum(address, &header, meta, covered);
         let mut blob = Vec::with_capacity(HEADER_LENGTH + meta.len() + value.bytes().len());
         header.encode_into(&checksum, &mut blob);
         blob.extend_from_slice(meta);
@@ -172,9 +264,7 @@ impl Codec {
     pub fn open<'a>(&self, address: &[u8], blob: &'a [u8]) -> Result<Opened<'a>, CodecError> {
         let failed = |check| CodecError::new("open", address, check);
         let (header, meta, value) = self.verify(Covered::Value, blob, address).map_err(failed)?;
-        let stored = Compressed::stored(header.compressor, value);
-        let value = stored.decompress(self.limit).map_err(failed)?;
-        Ok(Opened { meta, value })
+        self.content(&header, meta, value).map_err(failed)
     }
 
     /// The content of a page's blob, of which `is_at` says whether a value belongs at the address.
@@ -191,9 +281,8 @@ impl Codec {
         let failed = |check| CodecError::new("open", address, check);
         let (header, meta, value) = self.verify(Covered::Meta, blob, address).map_err(failed)?;
         // Whatever the decompressor says: it has been given bytes that nothing vouches for.
-        let stored = Compressed::stored(header.compressor, value);
-        match stored.decompress(self.limit) {
-            Ok(value) if is_at(&value) => Ok(Opened { meta, value }),
+        match self.content(&header, meta, value) {
+            Ok(opened) if is_at(&opened.value) => Ok(opened),
             _ => Err(failed(Check::Content)),
         }
     }
@@ -202,11 +291,42 @@ impl Codec {
     ///
     /// # Errors
     /// As [`Codec::open`].
-    pub fn open_meta<'a>(&self, address: &[u8], blob: &'a [u8]) -> Result<&'a [u8], CodecError> {
-        let (_, meta, _) = self
-            .verify(Covered::Value, blob, address)
-            .map_err(|check| CodecError::new("open", address, check))?;
-        Ok(meta)
+    pub fn open_meta<'a>(
+        &self,
+        address: &[u8],
+        blob: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, CodecError> {
+        let failed = |check| CodecError::new("open", address, check);
+        let (header, meta, _) = self.verify(Covered::Value, blob, address).map_err(failed)?;
+        self.deserialize(&header, meta.into()).map_err(failed)
+    }
+
+    /// Takes a verified blob back through the stages.
+    fn content<'a>(
+        &self,
+        header: &Header,
+        meta: &'a [u8],
+        value: &'a [u8],
+    ) -> Result<Opened<'a>, Check> {
+        let value = Compressed::stored(header.compressor, value).decompress(self.limit)?;
+        Ok(Opened {
+            meta: self.deserialize(header, meta.into())?,
+            value: self.deserialize(header, value)?,
+        })
+    }
+
+    fn deserialize<'a>(
+        &self,
+        header: &Header,
+        bytes: Cow<'a, [u8]>,
+    ) -> Result<Cow<'a, [u8]>, Check> {
+        if header.is_cbor() {
+            return Ok(bytes);
+        }
+        let number = header.serializer;
+        let serializer = self.serializers.numbered(number);
+        let serializer = serializer.ok_or(Check::Serializer { number })?;
+        serializer::read(&**serializer, &bytes).map(Cow::Owned)
     }
 
     /// Splits a blob, once its checksum holds.
@@ -217,6 +337,11 @@ impl Codec {
         address: &[u8],
     ) -> Result<(Header, &'a [u8], &'a [u8]), Check> {
         let (header, checksum, rest) = Header::decode(blob)?;
+        let number = header.serializer;
+        if self.serializers.numbered(number).is_none() {
+            return Err(Check::Serializer { number });
+        }
+        let covered = covered.in_blob(&header);
         let meta_length = usize::try_from(header.meta_length).map_err(|_| Check::MetaLength)?;
         let (meta, value) = rest
             .split_at_checked(meta_length)
@@ -265,5 +390,7 @@ pub fn unpack(compressor: u8, packed: &[u8], limit: u64) -> Result<Cow<'_, [u8]>
     Compressed::stored(compressor, packed).decompress(limit)
 }
 
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,7 @@ mod frame;
 mod marks;
 mod note;
 mod recover;
+pub(crate) mod regular;
 mod segment;
 
 use std::fs;

@@ -12,7 +12,7 @@ use super::frame::{
 use super::segment::{
     Closed, SEGMENT_LENGTH, SegmentFile, remove, segment_first, segment_path, sync_dir,
 };
-use super::{JournalError, JournalRecord, Result, note};
+use super::{JournalError, JournalRecord, Result, note, regular};
 
 /// No segment is longer.
 const LONGEST: u64 = FRAMES_AT + SEGMENT_LENGTH + MAX_PAYLOAD as u64 + 4096;
@@ -158,15 +158,22 @@ pub fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
 
 pub fn read_segment(path: PathBuf, first: u64, key: &Key, store: &Uuid) -> Result<Found> {
     let failed = |source| JournalError::io("read", &path, source);
-    if fs::metadata(&path).map_err(failed)?.len() > LONGEST {
-        let reason = "it is longer than a segment can be".to_owned();
-        return Err(JournalError::Damage {
+    let facts = fs::symlink_metadata(&path).map_err(failed)?;
+    let damage = |path, offset, reason: &str| {
+        let reason = reason.to_owned();
+        Err(JournalError::Damage {
             path,
-            offset: LONGEST,
+            offset,
             reason,
-        });
+        })
+    };
+    if !facts.is_file() {
+        return damage(path, 0, regular::OTHER);
     }
-    let content = fs::read(&path).map_err(failed)?;
+    if facts.len() > LONGEST {
+        return damage(path, LONGEST, "it is longer than a segment can be");
+    }
+    let content = regular::read(&path, LONGEST).map_err(failed)?;
     let header = decode_header(key, store, &content);
     let (frames, breaks) = (Vec::new(), Vec::new());
     let mut found = Found {

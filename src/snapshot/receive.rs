@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::SnapshotError;
 use super::frame::{Frames, Kind, StreamError};
 use super::stream::{self, Begin, Item};
+use crate::codec::{Serializers, Settings};
 use crate::store::{
     ConnectOptions, CreateOptions, Incoming, Location, Position, Replica, Staged, Store,
     StoreError, Version, read_parts,
@@ -146,10 +147,15 @@ fn target(
         Err(StoreError::Missing { .. } | StoreError::NotAStore { .. })
             if begin.from.is_none() && is_whole(begin) =>
         {
+            let mut settings = begin.settings.clone();
+            if Serializers::default().named(&settings.serializer).is_none() {
+                // What travels is CBOR in any case.
+                settings.serializer = Settings::default().serializer;
+            }
             let create = CreateOptions {
-                id: None,
-                compressor: begin.compressor,
+                settings,
                 replica: Some(replica),
+                ..CreateOptions::default()
             };
             return Ok((Store::create(location, &create)?, true));
         }

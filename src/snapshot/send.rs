@@ -90,7 +90,7 @@ impl Sender {
                 store: store.id(),
                 pages: store.page_id(),
                 created: store.created(),
-                compressor: store.compressor(),
+                settings: store.settings(),
                 clock: store.now(),
                 from,
                 to,

@@ -19,7 +19,7 @@
 //!
 //! ```text
 //! begin    = {"store": UUID of the sender, "pages": UUID that keys the addresses of pages,
-//!             "created": time, "compressor": "none" | "lz4", "clock": time,
+//!             "created": time, "compressor": "none" | "lz4" | "zstd", "serializer": text, "clock": time,
 //!             "from": snapshot | null, "to": snapshot, "items": count, "hash": bytes(32)}
 //! snapshot = {"name": text, "id": [UUID of the store where it was taken, its epoch there, time]}
 //! items    = item, item, …                    one after the other, without anything around them
@@ -44,7 +44,7 @@
 
 use uuid::Uuid;
 
-use crate::codec::Compressor;
+use crate::codec::{Compressor, Settings};
 use crate::store::{Position, read_identity, write_identity};
 use crate::tree::snapshots::Identity;
 use crate::tree::{PageAddr, Time, TreeError, read_time, write_time};
@@ -63,7 +63,7 @@ pub(super) struct Begin {
     pub store: Uuid,
     pub pages: Uuid,
     pub created: Time,
-    pub compressor: Compressor,
+    pub settings: Settings,
     pub clock: Time,
     pub from: Option<Named>,
     pub to: Named,
@@ -155,15 +155,13 @@ impl Begin {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut w = Writer::new(&mut out);
-        w.map(9);
+        w.map(10);
         w.text("store").bytes(self.store.as_bytes());
         w.text("pages").bytes(self.pages.as_bytes());
         w.text("created");
         write_time(&mut w, self.created);
-        w.text("compressor").text(match self.compressor {
-            Compressor::None => "none",
-            Compressor::Lz4 => "lz4",
-        });
+        w.text("compressor").text(self.settings.compressor.name());
+        w.text("serializer").text(&self.settings.serializer);
         w.text("clock");
         write_time(&mut w, self.clock);
         w.text("from");
@@ -184,19 +182,15 @@ impl Begin {
         let missing = |field: &str| TreeError::malformed("its beginning", format!("no {field}"));
         let mut r = Reader::new(bytes);
         let (mut store, mut pages, mut created, mut compressor) = (None, None, None, None);
+        let mut serializer = None;
         let (mut clock, mut from, mut to, mut items, mut hash) = (None, None, None, None, None);
         for _ in 0..r.map()? {
             match r.text()? {
                 "store" => store = Uuid::from_slice(r.bytes()?).ok(),
                 "pages" => pages = Uuid::from_slice(r.bytes()?).ok(),
                 "created" => created = Some(read_time(&mut r)?),
-                "compressor" => {
-                    compressor = match r.text()? {
-                        "none" => Some(Compressor::None),
-                        "lz4" => Some(Compressor::Lz4),
-                        _ => None,
-                    }
-                }
+                "compressor" => compressor = Compressor::named(r.text()?),
+                "serializer" => serializer = Some(r.text()?.to_owned()),
                 "clock" => clock = Some(read_time(&mut r)?),
                 "from" if r.take_null() => {}
                 "from" => from = Some(Named::decode(&mut r)?),
@@ -212,7 +206,10 @@ impl Begin {
             store: store.ok_or_else(|| missing("store"))?,
             pages: pages.ok_or_else(|| missing("pages"))?,
             created: created.ok_or_else(|| missing("created"))?,
-            compressor: compressor.ok_or_else(|| missing("known compressor"))?,
+            settings: Settings {
+                serializer: serializer.unwrap_or_else(|| Settings::default().serializer),
+                compressor: compressor.ok_or_else(|| missing("known compressor"))?,
+            },
             clock: clock.ok_or_else(|| missing("clock"))?,
             from,
             to: to.ok_or_else(|| missing("to"))?,

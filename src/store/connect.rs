@@ -12,6 +12,7 @@ use super::front::{Copies, Done, FrontOptions, Tiers, refuse, take_mark};
 use super::header::Header;
 use super::{Custom, Location, Store, StoreError, registry, storage};
 use crate::backend::{Access, Backend, Deadline};
+use crate::codec::Serializers;
 use crate::journal::Recovery;
 use crate::tree::PATIENCE;
 
@@ -31,6 +32,8 @@ pub struct ConnectOptions {
     pub front: Option<FrontOptions>,
     /// Where nothing is written: that the store is wanted as it is without what waits in a front.
     pub without_front: bool,
+    /// The serializers that this program knows.
+    pub serializers: Serializers,
 }
 
 impl Default for ConnectOptions {
@@ -42,6 +45,7 @@ impl Default for ConnectOptions {
             cache: None,
             front: None,
             without_front: false,
+            serializers: Serializers::default(),
         }
     }
 }
@@ -59,7 +63,7 @@ impl Store {
     /// Connects to a store.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::Format`],
+    /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::Format`], [`StoreError::Setting`],
     /// [`StoreError::WrongId`], [`StoreError::InUse`], [`StoreError::Front`], [`StoreError::Behind`],
     /// or damage that was found.
     pub fn connect(location: &Location, options: &ConnectOptions) -> Result<Self, StoreError> {

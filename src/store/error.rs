@@ -58,6 +58,16 @@ pub enum StoreError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The store needs something that this program does not have.
+    #[error("{location}: the store's {setting} is {name:?}, which is not known to this program")]
+    Setting {
+        /// Where.
+        location: String,
+        /// What is unknown.
+        setting: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The store is connected already, by this process or another.
     #[error("{location}: the store is in use by process {pid}; unmount or end it first")]
     InUse {

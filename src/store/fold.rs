@@ -247,7 +247,7 @@ impl Store {
         let backend = pager.backend();
         // Before anything that snapshots need is replaced.
         self.keep(&frozen, &epochs, seq)?;
-        let mut batch = Batch::new();
+        let (mut batch, mut spare) = (Batch::new(), limits::SPARE);
         let mut folded: Vec<(Key, Option<Arc<Doc>>)> = Vec::with_capacity(frozen.len());
         for (address, versions) in frozen.iter() {
             let slot = &versions.last;
@@ -257,7 +257,7 @@ impl Store {
                 continue;
             };
             let doc = self.in_pages(&slot.key, doc, seq)?;
-            let blob = record::seal(&slot.key, &doc, pager)?;
+            let blob = record::seal(&slot.key, &doc, pager, &mut spare)?;
             batch.put(&**address, blob, Precondition::Any);
             folded.push((slot.key.clone(), Some(Arc::new(doc))));
         }
@@ -266,7 +266,7 @@ impl Store {
             pages: inner.page_id,
             format: FORMAT,
             created: inner.created,
-            compressor: inner.compressor,
+            settings: pager.codec().settings(),
             folded: seq,
             clock: inner.clock.last(),
         };

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! meta  = empty
-//! value = {"id": bytes(16), "format": 2, "created": time, "compressor": "none" | "lz4",
-//!          "folded": sequence, "clock": time, "pages": bytes(16)}
+//! value = {"id": bytes(16), "format": 2, "created": time, "compressor": "none" | "lz4" | "zstd",
+//!          "folded": sequence, "clock": time, "serializer": text, "pages": bytes(16)}
 //! ```
+//! `serializer`, which may be missing for `cbor`, is the name of the serializer of new blobs.
 //! `pages`, which may be missing, is the UUID that keys the addresses of pages, where it is not the
 //! store's own: that of the store whose pages this one was made to receive.
 //!
@@ -14,15 +15,20 @@ use uuid::Uuid;
 
 use super::{Location, StoreError};
 use crate::backend::{Backend, Deadline};
-use crate::codec::{Codec, Compressor};
+use crate::codec::{Codec, Compressor, Serializers, Settings};
 use crate::tree::{Time, read_time, write_time};
 use crate::value::cbor::{CborError, Reader, Writer};
 
 /// The address of the header.
 pub const HEADER: &[u8] = b"h";
-/// The format that this program writes: 2 has snapshots, whose records a program that knows only
-/// format 1 would lose.
-pub const FORMAT: u64 = 2;
+/// The newest format that this program reads and writes: 3 may have blobs that a program which knows
+/// only format 2 cannot read.
+pub const FORMAT: u64 = 3;
+/// The format that is written where nothing needs a newer one: 2 has snapshots, whose records a
+/// program that knows only format 1 would lose.
+const PLAIN: u64 = 2;
+/// The serializer of a store whose header names none.
+const CBOR: &str = "cbor";
 /// The oldest format that it reads. A store of it is of the present one once it is opened for
 /// writing.
 const OLDEST: u64 = 1;
@@ -37,12 +43,12 @@ pub struct Header {
     pub id: Uuid,
     /// The UUID that keys the addresses of its pages.
     pub pages: Uuid,
-    /// The format in which it was found; it is written in the present one.
+    /// The format in which it was found; it is written in the one that it [needs](Self::needs).
     pub format: u64,
     /// When it was made.
     pub created: Time,
-    /// How new blobs are compressed.
-    pub compressor: Compressor,
+    /// How new blobs are written.
+    pub settings: Settings,
     /// The last journal record that is in the pages.
     pub folded: u64,
     /// The last stamp that the store's clock gave.
@@ -54,26 +60,53 @@ fn codec() -> Codec {
 }
 
 impl Header {
+    /// The oldest format in which it can be written, so that older programs read what they can.
+    pub fn needs(&self) -> u64 {
+        match self.settings.compressor {
+            Compressor::None | Compressor::Lz4 if self.is_cbor() => PLAIN,
+            _ => FORMAT,
+        }
+    }
+
+    fn is_cbor(&self) -> bool {
+        self.settings.serializer == CBOR
+    }
+
+    /// The codec of the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] if its serializer is none of these.
+    pub fn codec(
+        &self,
+        serializers: &Serializers,
+        location: &Location,
+    ) -> Result<Codec, StoreError> {
+        Codec::with_settings(self.id, &self.settings, serializers)
+            .ok_or_else(|| unknown(location, "serializer", &self.settings.serializer))
+    }
+
     /// The blob.
     pub fn seal(&self) -> Result<Vec<u8>, StoreError> {
         let mut value = Vec::new();
         let mut w = Writer::new(&mut value);
-        w.map(if self.pages == self.id { 6 } else { 7 });
+        let more = [!self.is_cbor(), self.pages != self.id];
+        w.map(6 + more.iter().filter(|more| **more).count());
         w.text("id");
         w.bytes(self.id.as_bytes());
         w.text("format");
-        w.uint(FORMAT);
+        w.uint(self.needs());
         w.text("created");
         write_time(&mut w, self.created);
         w.text("compressor");
-        w.text(match self.compressor {
-            Compressor::None => "none",
-            Compressor::Lz4 => "lz4",
-        });
+        w.text(self.settings.compressor.name());
         w.text("folded");
         w.uint(self.folded);
         w.text("clock");
         write_time(&mut w, self.clock);
+        if !self.is_cbor() {
+            w.text("serializer");
+            w.text(&self.settings.serializer);
+        }
         if self.pages != self.id {
             w.text("pages");
             w.bytes(self.pages.as_bytes());
@@ -116,7 +149,7 @@ impl Header {
         let mut r = Reader::new(bytes);
         let (mut id, mut format, mut created, mut compressor, mut folded, mut clock) =
             (None, None, None, None, None, None);
-        let mut pages = None;
+        let (mut pages, mut serializer) = (None, None);
         let time = |r: &mut Reader<'_>| {
             read_time(r).map_err(|e| StoreError::NotAStore {
                 location: location.to_string(),
@@ -134,12 +167,13 @@ impl Header {
                 }
                 "created" => created = Some(time(&mut r)?),
                 "compressor" => {
-                    compressor = match r.text().map_err(broken)? {
-                        "none" => Some(Compressor::None),
-                        "lz4" => Some(Compressor::Lz4),
-                        _ => None,
-                    }
+                    let name = r.text().map_err(broken)?;
+                    compressor = Some(
+                        Compressor::named(name)
+                            .ok_or_else(|| unknown(location, "compressor", name))?,
+                    );
                 }
+                "serializer" => serializer = Some(r.text().map_err(broken)?.to_owned()),
                 "folded" => folded = Some(r.uint().map_err(broken)?),
                 "clock" => clock = Some(time(&mut r)?),
                 "pages" => {
@@ -157,12 +191,23 @@ impl Header {
             pages: pages.unwrap_or(id),
             format: format.ok_or_else(|| missing("format"))?,
             created: created.ok_or_else(|| missing("creation time"))?,
-            compressor: compressor.ok_or_else(|| missing("known compressor"))?,
+            settings: Settings {
+                serializer: serializer.unwrap_or_else(|| CBOR.to_owned()),
+                compressor: compressor.ok_or_else(|| missing("compressor"))?,
+            },
             folded: folded
                 .filter(|folded| *folded <= MOST_RECORDS)
                 .ok_or_else(|| missing("sequence number that a store could reach"))?,
             clock: clock.ok_or_else(|| missing("clock"))?,
         })
+    }
+}
+
+pub(super) fn unknown(location: &Location, setting: &'static str, name: &str) -> StoreError {
+    StoreError::Setting {
+        location: location.to_string(),
+        setting,
+        name: name.to_owned(),
     }
 }
 
@@ -187,24 +232,74 @@ fn check_format(found: u64, location: &Location) -> Result<(), StoreError> {
 mod tests {
     use super::*;
 
+    fn header(serializer: &str, compressor: Compressor) -> Header {
+        Header {
+            id: Uuid::from_u128(5),
+            pages: Uuid::from_u128(5),
+            format: FORMAT,
+            created: Time::default(),
+            settings: Settings {
+                serializer: serializer.to_owned(),
+                compressor,
+            },
+            folded: 9,
+            clock: Time::default(),
+        }
+    }
+
+    fn value(header: &Header) -> Vec<u8> {
+        let blob = header.seal().unwrap();
+        codec().open(HEADER, &blob).unwrap().value.into_owned()
+    }
+
+    fn location() -> Location {
+        Location::parse("/a/store").unwrap()
+    }
+
+    #[test]
+    fn a_header_has_the_oldest_format_that_can_say_it() {
+        for (serializer, compressor, format) in [
+            ("cbor", Compressor::None, 2),
+            ("cbor", Compressor::Lz4, 2),
+            ("cbor", Compressor::Zstd, 3),
+            ("edn", Compressor::None, 3),
+            ("own", Compressor::Lz4, 3),
+        ] {
+            let made = header(serializer, compressor);
+            let read = Header::decode(&value(&made), &location()).unwrap();
+            assert_eq!((read.settings, read.format), (made.settings, format));
+        }
+    }
+
+    #[test]
+    fn a_compressor_that_is_not_known_is_named() {
+        let mut changed = value(&header("cbor", Compressor::Zstd));
+        let at = changed.windows(4).position(|four| four == b"zstd").unwrap();
+        changed[at] = b'q';
+        let refused = Header::decode(&changed, &location()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "/a/store: the store's compressor is \"qstd\", which is not known to this program"
+        );
+    }
+
+    #[test]
+    fn a_serializer_that_is_not_registered_is_named() {
+        let header = header("own", Compressor::None);
+        let refused = header.codec(&Serializers::default(), &location());
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "/a/store: the store's serializer is \"own\", which is not known to this program"
+        );
+    }
+
     #[test]
     fn a_header_with_a_sequence_number_that_nothing_can_follow_is_none() {
-        let location = Location::Memory(Uuid::nil());
-        let header = |folded| Header {
-            id: Uuid::nil(),
-            pages: Uuid::nil(),
-            format: FORMAT,
-            created: Time::now(),
-            compressor: Compressor::None,
-            folded,
-            clock: Time::now(),
-        };
-        let read = |folded| {
-            let blob = header(folded).seal().unwrap();
-            let opened = codec().open(HEADER, &blob).unwrap();
-            Header::decode(&opened.value, &location).map(|header| header.folded)
-        };
-        assert_eq!(read(MOST_RECORDS).unwrap(), MOST_RECORDS);
-        assert!(matches!(read(u64::MAX), Err(StoreError::NotAStore { .. })));
+        let mut header = header("cbor", Compressor::None);
+        for (folded, is_one) in [(MOST_RECORDS, true), (u64::MAX, false)] {
+            header.folded = folded;
+            let read = Header::decode(&value(&header), &location());
+            assert_eq!(read.is_ok(), is_one, "{read:?}");
+        }
     }
 }

@@ -253,7 +253,10 @@ impl Store {
                 ..Doc::clone(&doc)
             });
             match &doc {
-                Some(doc) => batch.put(&*live, record::seal(&key, doc, pager)?, Precondition::Any),
+                Some(doc) => {
+                    let blob = record::seal_at(&live, &key, Some(doc), pager)?;
+                    batch.put(&*live, blob, Precondition::Any)
+                }
                 None => batch.delete(&*live, Precondition::Any),
             };
             batch.delete(address, Precondition::Any);

@@ -12,7 +12,7 @@ use super::commit::{misses_page, read_payload};
 use super::connect::ConnectOptions;
 use super::docs::{Docs, Slot};
 use super::front::Tiers;
-use super::header::{FORMAT, HEADER, Header};
+use super::header::{FORMAT, HEADER, Header, unknown};
 use super::meters::Meters;
 use super::pages::PageWrites;
 use super::record::Doc;
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::backend::metered::{Calls, Metered};
 use crate::backend::{Backend, Deadline, Precondition};
-use crate::codec::{Codec, Compressor};
+use crate::codec::{Serializers, Settings};
 use crate::journal::{JournalRecord, Recovery};
 use crate::tree::{
     Applier, Entry, Forest, PATIENCE, Pager, Presence, Time, TreeError, snapshots_key,
@@ -35,12 +35,14 @@ pub(super) const JOURNAL: &str = "journal";
 const CACHE: u64 = 32 << 20;
 
 /// How a store is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CreateOptions {
     /// Its UUID; a new one if not given.
     pub id: Option<Uuid>,
-    /// How its blobs are compressed.
-    pub compressor: Compressor,
+    /// How its blobs are written.
+    pub settings: Settings,
+    /// The serializers that this program knows.
+    pub serializers: Serializers,
     /// That it is to receive the snapshots of another store.
     pub replica: Option<Replica>,
 }
@@ -52,16 +54,6 @@ pub struct Replica {
     pub page_id: Uuid,
     /// When it was made.
     pub created: Time,
-}
-
-impl Default for CreateOptions {
-    fn default() -> Self {
-        Self {
-            id: None,
-            compressor: Compressor::Lz4,
-            replica: None,
-        }
-    }
 }
 
 /// Ends the folding thread when the last handle goes.
@@ -96,6 +88,10 @@ impl Store {
     /// [`StoreError::Exists`] if there is one; [`StoreError::NotAStore`] if there is something else.
     pub fn create(location: &Location, options: &CreateOptions) -> Result<Self, StoreError> {
         let now = Time::now();
+        let serializer = &options.settings.serializer;
+        if options.serializers.named(serializer).is_none() {
+            return Err(unknown(location, "serializer", serializer));
+        }
         let (backend, guard, id): (Arc<dyn Backend>, _, _) = match location {
             Location::Memory(id) => {
                 if let Some(expected) = options.id.filter(|e| e != id) {
@@ -123,20 +119,18 @@ impl Store {
             pages: options.replica.map_or(id, |replica| replica.page_id),
             format: FORMAT,
             created: options.replica.map_or(now, |replica| replica.created),
-            compressor: options.compressor,
+            settings: options.settings.clone(),
             folded: 0,
             clock: now,
         };
         let deadline = Deadline::after(PATIENCE);
         backend.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
         backend.sync(deadline)?;
-        Self::start(
-            location,
-            backend,
-            guard,
-            &header,
-            &ConnectOptions::default(),
-        )
+        let options = ConnectOptions {
+            serializers: options.serializers.clone(),
+            ..ConnectOptions::default()
+        };
+        Self::start(location, backend, guard, &header, &options)
     }
 
     /// Whether there is a store. Where that cannot be found out, as without permission, the answer is
@@ -223,7 +217,7 @@ impl Store {
             pages: id,
             format: FORMAT,
             created: Time::now(),
-            compressor: Compressor::None,
+            settings: uncompressed(),
             folded: 0,
             clock: Time::now(),
         };
@@ -254,7 +248,7 @@ impl Store {
             pages: id,
             format: FORMAT,
             created: Time::now(),
-            compressor: Compressor::None,
+            settings: uncompressed(),
             folded: 0,
             clock: Time::now(),
         });
@@ -308,7 +302,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let read_only = options.read_only;
         let cache = options.cache.unwrap_or(CACHE);
-        let codec = Codec::new(header.id, header.compressor);
+        let codec = header.codec(&options.serializers, location)?;
         let Tiers {
             backend,
             front,
@@ -322,7 +316,7 @@ impl Store {
             .as_ref()
             .map(|dir| Recovery::read(dir, &header.id, header.folded))
             .transpose()?;
-        if !read_only && header.format < FORMAT {
+        if !read_only && header.format < header.needs() {
             let deadline = pager.deadline();
             let blob = header.seal()?;
             pager
@@ -356,7 +350,6 @@ impl Store {
             id: header.id,
             page_id: header.pages,
             created: header.created,
-            compressor: header.compressor,
             read_only,
             pager,
             journal_dir,
@@ -420,6 +413,15 @@ impl Store {
             })?;
         *self.inner.folder.lock() = Some(thread);
         Ok(())
+    }
+}
+
+/// What tests of the store's own use.
+#[cfg(test)]
+fn uncompressed() -> Settings {
+    Settings {
+        compressor: crate::codec::Compressor::None,
+        ..Settings::default()
     }
 }
 

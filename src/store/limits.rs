@@ -18,6 +18,9 @@ const COMMIT: u64 = 24 << 20;
 /// The records of one fold: a batch of the backend with something to spare.
 pub(super) const BATCH: u64 = 40 << 20;
 
+/// What of a batch is left beside that, for records whose text is longer than their CBOR.
+pub(super) const SPARE: u64 = 6 << 20;
+
 /// How deep entries may stand: as deep as plain values may nest.
 const DEPTH: usize = convert::MAX_DEPTH;
 

@@ -99,7 +99,7 @@ impl Incoming {
             Some(seq) => w.uint(seq),
             None => w.null(),
         };
-        let sealed = codec.seal(INCOMING, &[], &value);
+        let sealed = codec.seal_plain(INCOMING, &[], &value);
         sealed.map_err(|source| StoreError::Damaged {
             key: WHAT.to_owned(),
             source,

@@ -39,6 +39,7 @@ mod pages;
 mod record;
 mod records;
 mod registry;
+mod rewrite;
 mod round;
 mod storage;
 #[cfg(test)]
@@ -74,11 +75,12 @@ pub use mark::{Incoming, Position, read_identity, write_identity};
 pub use meters::{FrontUse, Meters, OverlayUse, Phase, Rounds, Standing};
 pub use multi::Condition;
 pub use record::{Doc, KeyedDoc, Kind, Meta, Version, parts, read_parts};
+pub use rewrite::Rewritten;
 pub use round::Round;
 pub use tx::Tx;
 
 use crate::backend::tiered::Tally;
-use crate::codec::Compressor;
+use crate::codec::Settings;
 use crate::journal::Journal;
 use crate::tree::{Entry, Op, Pager, Time};
 use crate::value::{Key, edn};
@@ -104,7 +106,6 @@ struct Inner {
     /// Keys the addresses of pages.
     page_id: Uuid,
     created: Time,
-    compressor: Compressor,
     read_only: bool,
     pager: Arc<Pager>,
     /// The journal's directory.
@@ -235,9 +236,9 @@ impl Store {
         self.inner.read_only || (self.at.is_some() && self.fork.is_none())
     }
 
-    /// How new blobs are compressed.
-    pub fn compressor(&self) -> Compressor {
-        self.inner.compressor
+    /// How new blobs are written.
+    pub fn settings(&self) -> Settings {
+        self.inner.pager.codec().settings()
     }
 
     /// The sequence number of the last write.

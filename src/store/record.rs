@@ -3,8 +3,9 @@
 //! ```text
 //! address = 'r' | epoch u64 BE (0 = live) | key            key = canonical CBOR, up to 300 bytes
 //!                                         | first 200 bytes of the key | BLAKE3 of the key (32 bytes)
-//! meta    = {"key": key, "type": "edn" | "binary", "last-write": time, "seq": sequence, "attrs": attributes}
+//! meta    = {"key": key, "seq": sequence, "type": "edn" | "binary", "attrs": attributes, "last-write": time}
 //!         | {"key": key, "type": "absent"}                 only under an epoch other than 0
+//!           (fields in any order; in that of canonical CBOR a serializer gives the same bytes back)
 //! value   = entry without attributes (see `tree`); nothing where the key is absent
 //! ```
 //!
@@ -18,8 +19,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{StoreError, show_key};
-use crate::codec::Codec;
+use super::{StoreError, limits, show_key};
+use crate::codec::{Codec, CodecError, SERIALIZER_CBOR};
 use crate::tree::{
     Content, Entry, Node, Pager, Time, TreeError, live, read_attrs, read_entry, read_time,
     write_attrs, write_entry, write_time,
@@ -150,9 +151,31 @@ pub fn address(key: &Key) -> Address {
     out
 }
 
-/// The blob of a document at its live address.
-pub fn seal(key: &Key, doc: &Doc, pager: &Pager) -> Result<Vec<u8>, StoreError> {
-    seal_at(&address(key), key, Some(doc), pager)
+/// The blob of a document at its live address. Text may take more than was reserved for the record;
+/// in all of one batch no more than `spare`, and what would be above that is CBOR.
+pub fn seal(key: &Key, doc: &Doc, pager: &Pager, spare: &mut u64) -> Result<Vec<u8>, StoreError> {
+    let address = address(key);
+    let blob = seal_at(&address, key, Some(doc), pager)?;
+    if blob.get(1) == Some(&SERIALIZER_CBOR) {
+        return Ok(blob);
+    }
+    let reserved = limits::record(key, Some(&doc.entry));
+    let more = (blob.len() as u64).saturating_sub(reserved);
+    match spare.checked_sub(more) {
+        Some(rest) => *spare = rest,
+        None => {
+            let (meta, value) = parts(key, Some(doc), pager)?;
+            return sealed(key, pager.codec().seal_plain(&address, &meta, &value));
+        }
+    }
+    Ok(blob)
+}
+
+fn sealed(key: &Key, blob: Result<Vec<u8>, CodecError>) -> Result<Vec<u8>, StoreError> {
+    blob.map_err(|source| StoreError::Damaged {
+        key: show_key(key),
+        source,
+    })
 }
 
 /// The blob of what stands under a key, for an address.
@@ -163,11 +186,7 @@ pub fn seal_at(
     pager: &Pager,
 ) -> Result<Vec<u8>, StoreError> {
     let (meta, value) = parts(key, doc, pager)?;
-    let sealed = pager.codec().seal(address, &meta, &value);
-    sealed.map_err(|source| StoreError::Damaged {
-        key: show_key(key),
-        source,
-    })
+    sealed(key, pager.codec().seal(address, &meta, &value))
 }
 
 /// The name that an absent key has for its type.
@@ -198,16 +217,16 @@ pub fn parts(
     w.map(if doc.entry.attrs.is_some() { 5 } else { 4 });
     w.text("key");
     w.raw(key.bytes());
-    w.text("type");
-    w.text(Kind::of(&doc.entry).name());
-    w.text("last-write");
-    write_time(&mut w, doc.last_write);
     w.text("seq");
     w.uint(doc.seq);
+    w.text("type");
+    w.text(Kind::of(&doc.entry).name());
     if let Some(attrs) = &doc.entry.attrs {
         w.text("attrs");
         write_attrs(&mut w, attrs);
     }
+    w.text("last-write");
+    write_time(&mut w, doc.last_write);
     let mut value = Vec::new();
     let bare = Entry::plain(doc.entry.node.clone());
     write_entry(&mut Writer::new(&mut value), &bare, pager)
@@ -258,7 +277,7 @@ pub fn decode_any(address: &[u8], blob: &[u8], codec: &Codec) -> Result<Version,
         key: name(),
         source: e,
     };
-    let (key, doc) = read_parts(opened.meta, &opened.value).map_err(malformed)?;
+    let (key, doc) = read_parts(&opened.meta, &opened.value).map_err(malformed)?;
     let live = self::address(&key);
     if live.get(LIVE.len()..) != address.get(LIVE.len()..) {
         return Err(malformed(TreeError::malformed(

@@ -13,6 +13,7 @@ use crate::backend::memory::Memory;
 use crate::backend::{
     Backend, Batch, Blob, Capabilities, Deadline, Precondition, Result as Done, Written,
 };
+use crate::codec::Settings;
 use crate::journal::faults::{SHORT_WRITE, SYNCS_TO_FAILURE};
 use crate::value::Value;
 
@@ -127,7 +128,7 @@ fn a_fold_that_failed_anywhere_is_made_good_by_the_next() {
             pages: Uuid::from_u128(seed.into()),
             format: FORMAT,
             created: Time::now(),
-            compressor: Compressor::Lz4,
+            settings: Settings::default(),
             folded: 0,
             clock: Time::now(),
         };

@@ -30,11 +30,11 @@ use super::live::PageKind;
 use super::map::{Body, Child, Link, Map, Run};
 use super::pager::Pager;
 use super::time::Time;
-use crate::value::Key;
 use crate::value::cbor::{Major, Reader, Writer};
+use crate::value::{Key, stack};
 
 /// Directories nest at most this deep inside one page or journal record.
-const MAX_INLINE_DEPTH: usize = 1200;
+const MAX_INLINE_DEPTH: usize = 1201;
 
 /// Writes an entry. Runs in memory are written inline, so a fold first replaces large ones by pages.
 pub fn write_entry(w: &mut Writer<'_>, entry: &Entry, pager: &Pager) -> Result<(), TreeError> {
@@ -334,15 +334,29 @@ fn read_ref(r: &mut Reader<'_>, kind: PageKind) -> Result<Arc<PageRef>, TreeErro
 
 /// Reads an entry.
 pub fn read_entry(r: &mut Reader<'_>) -> Result<Entry, TreeError> {
-    read_entry_at(r, 0)
+    within_depth(r, read_entry_at)
 }
 
-fn read_entry_at(r: &mut Reader<'_>, depth: usize) -> Result<Entry, TreeError> {
-    if depth > MAX_INLINE_DEPTH {
-        return Err(TreeError::TooDeep {
-            limit: MAX_INLINE_DEPTH,
-        });
-    }
+/// Reads what may have [`MAX_INLINE_DEPTH`] levels of entries.
+fn within_depth<T: Send>(
+    r: &mut Reader<'_>,
+    read: impl Fn(&mut Reader<'_>, usize) -> Result<T, TreeError> + Send + Sync,
+) -> Result<T, TreeError> {
+    let start = r.clone();
+    let again = |levels| {
+        *r = start.clone();
+        read(r, levels)
+    };
+    stack::read(MAX_INLINE_DEPTH, again, |error| {
+        matches!(error, TreeError::TooDeep { .. })
+    })
+}
+
+/// An entry of at most so many levels.
+fn read_entry_at(r: &mut Reader<'_>, levels: usize) -> Result<Entry, TreeError> {
+    let levels = levels.checked_sub(1).ok_or(TreeError::TooDeep {
+        limit: MAX_INLINE_DEPTH,
+    })?;
     let n = r.array()?;
     if n != 2 && n != 3 {
         return Err(TreeError::malformed(
@@ -354,15 +368,15 @@ fn read_entry_at(r: &mut Reader<'_>, depth: usize) -> Result<Entry, TreeError> {
         0 => Node::Scalar(Arc::new(r.value()?)),
         1 => Node::Text(Content::Inline(Arc::from(r.text()?.as_bytes()))),
         2 => Node::Bytes(Content::Inline(Arc::from(r.bytes()?))),
-        3 => Node::Map(read_items(r, depth)?),
-        4 => Node::Vector(read_items(r, depth)?),
+        3 => Node::Map(read_items(r, levels)?),
+        4 => Node::Vector(read_items(r, levels)?),
         5 => Node::Text(Content::Page(read_ref(r, PageKind::Content)?)),
         6 => Node::Bytes(Content::Page(read_ref(r, PageKind::Content)?)),
         7 => Node::ScalarPage(read_ref(r, PageKind::Content)?),
         8 => Node::Map(Map(Link::Page(read_ref(r, PageKind::Run)?))),
         9 => Node::Vector(Map(Link::Page(read_ref(r, PageKind::Run)?))),
-        10 => Node::Text(read_chunked(r, depth)?),
-        11 => Node::Bytes(read_chunked(r, depth)?),
+        10 => Node::Text(read_chunked(r, levels)?),
+        11 => Node::Bytes(read_chunked(r, levels)?),
         12 => Node::Ref(r.uint()?),
         other => {
             return Err(TreeError::malformed(
@@ -379,12 +393,12 @@ fn read_entry_at(r: &mut Reader<'_>, depth: usize) -> Result<Entry, TreeError> {
     Ok(Entry { attrs, node })
 }
 
-fn read_chunked(r: &mut Reader<'_>, depth: usize) -> Result<Content, TreeError> {
+fn read_chunked(r: &mut Reader<'_>, levels: usize) -> Result<Content, TreeError> {
     if r.array()? != 2 {
         return Err(TreeError::malformed("a long content", "not two fields"));
     }
     let len = r.uint()?;
-    match read_entry_at(r, depth + 1)?.node {
+    match read_entry_at(r, levels)?.node {
         Node::Map(chunks) => Ok(Content::Chunked(Arc::new(Chunked { len, chunks }))),
         _ => Err(TreeError::malformed(
             "a long content",
@@ -393,12 +407,12 @@ fn read_chunked(r: &mut Reader<'_>, depth: usize) -> Result<Content, TreeError> 
     }
 }
 
-fn read_items(r: &mut Reader<'_>, depth: usize) -> Result<Map, TreeError> {
+fn read_items(r: &mut Reader<'_>, levels: usize) -> Result<Map, TreeError> {
     let n = r.array()?;
-    Ok(Map::from_sorted(read_pairs(r, n, depth + 1)?))
+    Ok(Map::from_sorted(read_pairs(r, n, levels)?))
 }
 
-fn read_pairs(r: &mut Reader<'_>, n: usize, depth: usize) -> Result<Vec<(Key, Entry)>, TreeError> {
+fn read_pairs(r: &mut Reader<'_>, n: usize, levels: usize) -> Result<Vec<(Key, Entry)>, TreeError> {
     if !n.is_multiple_of(2) {
         return Err(TreeError::malformed("a run", "a key without an entry"));
     }
@@ -408,7 +422,7 @@ fn read_pairs(r: &mut Reader<'_>, n: usize, depth: usize) -> Result<Vec<(Key, En
         if items.last().is_some_and(|(last, _)| *last >= key) {
             return Err(TreeError::malformed("a run", "keys out of order"));
         }
-        items.push((key, read_entry_at(r, depth)?));
+        items.push((key, read_entry_at(r, levels)?));
     }
     Ok(items)
 }
@@ -426,7 +440,7 @@ pub fn read_run(bytes: &[u8]) -> Result<Body, TreeError> {
     let level = small(r.uint()?)?;
     let n = r.array()?;
     let body = if level == 0 {
-        Body::Leaf(read_pairs(&mut r, n, 0)?)
+        Body::Leaf(within_depth(&mut r, |r, levels| read_pairs(r, n, levels))?)
     } else {
         let mut children: Vec<Child> = Vec::with_capacity((n / 2).min(1024));
         for _ in 0..n / 2 {
@@ -448,4 +462,55 @@ pub fn read_run(bytes: &[u8]) -> Result<Body, TreeError> {
         return Err(TreeError::malformed("a run", "bytes after its end"));
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of one entry in which directories, or the chunks of contents, nest.
+    fn nested(open: &[u8], depth: usize) -> Vec<u8> {
+        let start: &[u8] = &[0x82, 0x00, 0x82, 0x61, b'a'];
+        [start, &open.repeat(depth), &[0x82, 0x00, 0x00]].concat()
+    }
+
+    /// `[3, ["a", …]]`, `[10, [1, …]]`.
+    const OPEN: [&[u8]; 2] = [&[0x82, 0x03, 0x82, 0x61, b'a'], &[0x82, 0x0a, 0x82, 0x01]];
+
+    #[test]
+    fn a_page_that_nests_too_deeply_is_refused_on_a_small_stack() {
+        let run = || {
+            for open in OPEN {
+                let refused = read_run(&nested(open, 100_000));
+                assert!(
+                    matches!(refused, Err(TreeError::TooDeep { .. })),
+                    "{open:x?}"
+                );
+                let page = nested(open, 100_000);
+                let refused = read_entry(&mut Reader::new(&page[5..]));
+                assert!(
+                    matches!(refused, Err(TreeError::TooDeep { .. })),
+                    "{open:x?}"
+                );
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        thread.spawn(run).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_page_nests_as_deeply_as_a_value() {
+        let [directories, _] = OPEN;
+        assert!(read_run(&nested(directories, MAX_INLINE_DEPTH - 1)).is_ok());
+        assert!(read_run(&nested(directories, MAX_INLINE_DEPTH)).is_err());
+    }
+
+    #[test]
+    fn counts_that_promise_more_than_there_is_allocate_nothing() {
+        let most = [0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        for start in [&[0x82, 0x00][..], &[0x82, 0x01]] {
+            assert!(read_run(&[start, &most].concat()).is_err());
+        }
+        assert!(read_run(&most).is_err());
+    }
 }

@@ -232,3 +232,63 @@ pub fn hex(bytes: &[u8]) -> String {
             s
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Precondition;
+    use crate::backend::memory::Memory;
+    use crate::codec::Compressor;
+    use crate::tree::live::PageKind;
+
+    /// A pager, and a page that somebody who knows all about the format puts at an address.
+    fn planted(addr: PageAddr, content: &[u8]) -> (Pager, Arc<PageRef>) {
+        let id = uuid::Uuid::from_u128(9);
+        let codec = Codec::new(id, Compressor::None);
+        let backend = Arc::new(Memory::new());
+        let sealed = codec.seal_page(&page_key(&addr), &[1], content).unwrap();
+        let pager = Pager::new(backend, codec, id, 1 << 20);
+        let deadline = pager.deadline();
+        let backend = pager.backend();
+        backend
+            .put(&page_key(&addr), &sealed, Precondition::Any, deadline)
+            .unwrap();
+        (pager, Arc::new(PageRef::new(addr, PageKind::Run, 1, 1, 0)))
+    }
+
+    /// A branch with one child.
+    fn branch(child: &PageAddr) -> Vec<u8> {
+        let mut content = vec![0x82, 0x01, 0x82, 0x61, b'a', 0x84, 0x58, 32];
+        content.extend_from_slice(child);
+        content.extend_from_slice(&[1, 1, 0]);
+        content
+    }
+
+    #[test]
+    fn pages_in_a_circle_are_refused() {
+        // A page at the address that it refers to: the address would have to be the hash of itself.
+        let (pager, page) = planted([7; 32], &branch(&[7; 32]));
+        let refused = pager.run(&page).unwrap_err();
+        assert!(
+            matches!(refused, TreeError::DamagedPage { .. }),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains(&hex(&[7; 32])), "{refused}");
+    }
+
+    #[test]
+    fn a_missing_child_is_named() {
+        let content = branch(&[7; 32]);
+        let address = planted([0; 32], &content).0.address(&content);
+        let (pager, page) = planted(address, &content);
+        let run = pager.run(&page).unwrap();
+        let super::super::map::Body::Branch { children, .. } = &run.body else {
+            panic!("no branch");
+        };
+        let super::super::map::Link::Page(child) = &children[0].link else {
+            panic!("no page");
+        };
+        let refused = pager.run(child).unwrap_err();
+        assert!(matches!(&refused, TreeError::MissingPage { page } if *page == hex(&[7; 32])));
+    }
+}

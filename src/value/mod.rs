@@ -4,6 +4,7 @@
 //! those bytes, so that one order serves maps, sets, pages and listings.
 
 pub mod cbor;
+mod custom;
 pub mod edn;
 mod instant;
 pub mod json;
@@ -11,10 +12,12 @@ mod key;
 mod number;
 mod order;
 pub mod path;
+pub(crate) mod stack;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use custom::Custom;
 pub use instant::Instant;
 pub use key::{Key, KeyPath};
 pub use number::{Decimal, Ratio};

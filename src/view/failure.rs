@@ -45,6 +45,7 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::BadLocation { .. }
         | StoreError::WrongId { .. }
         | StoreError::Format { .. }
+        | StoreError::Setting { .. }
         | StoreError::InUse { .. }
         | StoreError::Front { .. }
         | StoreError::Behind { .. }

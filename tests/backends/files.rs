@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use crate::basics::{get, put};
 use crate::storages::soon;
 
-fn create(dir: &TempDir) -> Files {
+pub fn create(dir: &TempDir) -> Files {
     Files::create(dir.path(), Duration::ZERO).unwrap()
 }
 
-fn open(dir: &Path, access: Access) -> Result<Files, BackendError> {
+pub fn open(dir: &Path, access: Access) -> Result<Files, BackendError> {
     Files::open(dir, access, Duration::ZERO)
 }
 
@@ -40,14 +40,14 @@ fn blobs(dir: &TempDir) -> Vec<PathBuf> {
     found
 }
 
-fn one_blob(dir: &TempDir) -> PathBuf {
+pub fn one_blob(dir: &TempDir) -> PathBuf {
     let files = blobs(dir);
     assert_eq!(files.len(), 1);
     files[0].clone()
 }
 
 #[track_caller]
-fn is_damage<T: std::fmt::Debug>(outcome: Result<T, BackendError>, says: &str) {
+pub fn is_damage<T: std::fmt::Debug>(outcome: Result<T, BackendError>, says: &str) {
     match outcome {
         Err(error @ BackendError::Damage { .. }) => {
             assert!(error.to_string().contains(says), "{error}");

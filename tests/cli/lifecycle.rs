@@ -31,6 +31,35 @@ fn init_in_json_says_where_and_which() {
 }
 
 #[test]
+fn values_are_compressed_as_init_was_told() {
+    let bench = Bench::without_store();
+    // No two chunks of it are the same.
+    let lines = (0..8000).map(|n| format!("line {n} of the same words again and again\n"));
+    let text: String = lines.collect();
+    let sizes = ["none", "lz4", "zstd"].map(|how| {
+        let place = format!("file:{how}");
+        bench.kfs(["init", &place, "--compress", how]).ok();
+        let put = ["put", how, "a", "--as", "text", "--file", "-"];
+        bench.kfs_with(put, text.as_bytes()).ok();
+        let got = bench.kfs(["get", how, "a"]).ok();
+        assert_eq!(got, format!("{:?}", text.trim_end()));
+        let packs = std::fs::read_dir(bench.path(how)).unwrap();
+        packs
+            .map(|file| file_size(&file.unwrap().path()))
+            .sum::<u64>()
+    });
+    let [none, lz4, zstd] = sizes;
+    assert!(zstd < lz4 && lz4 < none, "{sizes:?}");
+}
+
+fn file_size(path: &std::path::Path) -> u64 {
+    match std::fs::read_dir(path) {
+        Ok(inside) => inside.map(|file| file_size(&file.unwrap().path())).sum(),
+        Err(_) => std::fs::metadata(path).unwrap().len(),
+    }
+}
+
+#[test]
 fn init_touches_nothing_that_is_there() {
     let bench = Bench::new();
     assert!(

@@ -341,3 +341,31 @@ fn a_daemon_evicts_by_itself_when_it_is_asked_to() {
     }
     assert_eq!(m.sh("ls"), "kept");
 }
+
+#[test]
+fn a_mounted_store_is_rewritten_through_its_daemon() {
+    let m = Mount::new();
+    m.put("user", "{:name \"Ada\" :tags #{1 2}}");
+    m.sh("seq 20000 > numbers; mkdir .kfs/snapshot/before; echo more >> numbers; cp numbers copy");
+    let store = m.store().to_str().unwrap().to_owned();
+    for (serializer, compress) in [("edn", "zstd"), ("cbor", "none")] {
+        let how = [
+            "rewrite",
+            "--json",
+            &store,
+            "--serializer",
+            serializer,
+            "--compress",
+            compress,
+        ];
+        let done = json(&m, how);
+        assert!(done["rewritten"].as_u64().unwrap() > 2, "{done}");
+        assert_eq!(json(&m, ["rewrite", "--json", &store])["rewritten"], 0);
+        m.sh("cmp numbers copy; seq 20000 | cmp - .kfs/snapshot/before/numbers");
+        assert_eq!(m.get("user"), edn("{:name \"Ada\" :tags #{1 2}}"));
+        m.remount();
+        m.sh("cmp numbers copy; seq 20000 | cmp - .kfs/snapshot/before/numbers");
+        assert_eq!(m.get("user"), edn("{:name \"Ada\" :tags #{1 2}}"));
+    }
+    m.fsck();
+}

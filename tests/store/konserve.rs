@@ -143,8 +143,11 @@ const FUNCTIONS: &[(&str, &[Row])] = &[
             ),
             (
                 "assoc-serializers",
-                "none: values are canonical CBOR, and what is not known in it is kept",
-                &[],
+                "`Serializers::with`; for types of one's own `Custom`; a tag that nobody knows is kept",
+                &[
+                    "a_store_that_needs_a_serializer_of_a_program_says_so_to_others",
+                    "every_value_comes_back_from_every_pair_byte_by_byte",
+                ],
             ),
             (
                 "create-store, connect-store",

@@ -14,6 +14,7 @@ use super::blob::{self, Seal};
 use super::list::Window;
 use super::name::{BLOBS, Place};
 use crate::backend::{BackendError, Deadline, Operation, Result};
+use crate::journal::regular;
 
 /// The directory of files that are being written.
 const NEW: &str = "new";
@@ -58,8 +59,8 @@ impl Disk {
     /// Refuses a storage that has lost the directory of its blobs.
     pub fn check(&self) -> Result<()> {
         let path = self.root.join(BLOBS);
-        match fs::metadata(&path) {
-            Ok(found) if found.is_dir() => Ok(()),
+        match regular::is_directory(&path) {
+            Ok(true) => Ok(()),
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(Operation::Open, &path, e)),
             _ => Err(BackendError::Damage {
                 operation: Operation::Open,
@@ -78,6 +79,9 @@ impl Disk {
         {
             return Err(failed(e));
         }
+        if !regular::is_directory(&dir).map_err(failed)? {
+            return Err(failed(led_away(&dir)));
+        }
         for entry in fs::read_dir(&dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.file_name() == TEMPORARY {
@@ -95,17 +99,12 @@ impl Disk {
             address: address.into(),
             reason: format!("{}: {reason}", path.display()),
         };
-        let mut options = OpenOptions::new();
-        // Something else in its place must not make this wait.
-        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
-        let file = match options.open(&path) {
+        let file = match regular::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(|e| failed(operation, &path, e))?,
         };
+        let file = file.ok_or_else(|| damage(regular::OTHER))?;
         let found = file.metadata().map_err(|e| failed(operation, &path, e))?;
-        if !found.is_file() {
-            return Err(damage("it is no regular file"));
-        }
         if found.len() > blob::LONGEST {
             return Err(damage("it is larger than a blob can be"));
         }
@@ -171,6 +170,7 @@ impl Disk {
 
     fn rename(&self, round: &mut Round, from: &Path, to: &Place, address: &[u8]) -> io::Result<()> {
         let target = to.path(&self.root);
+        self.stay_within(to)?;
         let mut window = self.window.lock();
         match fs::rename(from, &target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -184,9 +184,25 @@ impl Disk {
         Ok(())
     }
 
+    /// Refuses to write where a symbolic link leads.
+    fn stay_within(&self, place: &Place) -> io::Result<()> {
+        let fan = place.dir(&self.root);
+        for dir in [fan.parent().unwrap_or(&fan), &fan] {
+            match regular::is_directory(dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+                Ok(true) => {}
+                Ok(false) => return Err(led_away(dir)),
+            }
+        }
+        Ok(())
+    }
+
     fn remove(&self, round: &mut Round, address: &[u8]) -> Result<()> {
         let place = Place::of(address);
         let path = place.path(&self.root);
+        self.stay_within(&place)
+            .map_err(|e| failed(Operation::Delete, &path, e))?;
         let mut window = self.window.lock();
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -212,7 +228,9 @@ impl Round {
     }
 
     fn write(&self, path: &Path, head: &[u8], content: &[u8]) -> io::Result<()> {
-        let mut file = File::create(path)?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true);
+        let mut file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
         file.write_all(head)?;
         file.write_all(content)?;
         if self.together {
@@ -260,6 +278,10 @@ fn syncs_together(root: &File) -> bool {
         statfs::TMPFS_MAGIC,
     ];
     fstatfs(root).is_ok_and(|found| KNOWN.contains(&found.filesystem_type()))
+}
+
+fn led_away(dir: &Path) -> io::Error {
+    io::Error::other(format!("{} is no directory", dir.display()))
 }
 
 fn failed(operation: Operation, path: &Path, source: io::Error) -> BackendError {

@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::blob;
 use super::name::{self, BLOBS, Named};
 use crate::backend::{BackendError, Deadline, Operation, Result};
+use crate::journal::regular;
 
 /// How many addresses are kept.
 const WINDOW: usize = 65_536;
@@ -152,27 +153,40 @@ fn groups(blobs: &Path) -> Result<Vec<u8>> {
 fn names(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(|e| failed(dir, e))? {
-        let name = entry.map_err(|e| failed(dir, e))?.file_name();
+        let entry = entry.map_err(|e| failed(dir, e))?;
         let is_ours = |name: &String| {
             name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
-        names.extend(name.into_string().ok().filter(is_ours));
+        let Some(name) = entry.file_name().into_string().ok().filter(is_ours) else {
+            continue;
+        };
+        // What is behind a link would be somebody else's, and without it keys would be missing.
+        if !entry.file_type().map_err(|e| failed(dir, e))?.is_dir() {
+            return Err(BackendError::Damage {
+                operation: Operation::List,
+                address: entry.path().as_os_str().as_encoded_bytes().into(),
+                reason: "it is no directory".to_owned(),
+            });
+        }
+        names.push(name);
     }
     Ok(names)
 }
 
 /// The address that stands in a file.
-fn address_in(path: &PathBuf) -> Result<Vec<u8>> {
+fn address_in(path: &Path) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    let file = fs::File::open(path).map_err(|e| failed(path, e))?;
-    file.take(blob::LONGEST_HEAD as u64)
-        .read_to_end(&mut head)
-        .map_err(|e| failed(path, e))?;
-    let address = blob::address_in(&head).map_err(|reason| BackendError::Damage {
+    let damage = |reason: String| BackendError::Damage {
         operation: Operation::List,
         address: path.as_os_str().as_encoded_bytes().into(),
         reason,
-    })?;
+    };
+    let file = regular::open(path).map_err(|e| failed(path, e))?;
+    let file = file.ok_or_else(|| damage(regular::OTHER.to_owned()))?;
+    file.take(blob::LONGEST_HEAD as u64)
+        .read_to_end(&mut head)
+        .map_err(|e| failed(path, e))?;
+    let address = blob::address_in(&head).map_err(damage)?;
     Ok(address.to_vec())
 }
 

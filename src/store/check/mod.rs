@@ -27,7 +27,7 @@ use super::{Location, Store, StoreError, show_key};
 use crate::backend::embedded;
 use crate::backend::tiered::past_the_front;
 use crate::backend::{Access, BackendError, Deadline, Flaw};
-use crate::codec::{Codec, Compressor};
+use crate::codec::{Codec, Compressor, Serializers};
 use crate::tree::{PATIENCE, Pager};
 use crate::value::Key;
 
@@ -161,7 +161,7 @@ fn open(
             check.found(Finding::damage(&[], HEADER, "missing"));
             None
         }
-        Err(error @ StoreError::Format { .. }) => return Err(error),
+        Err(error @ (StoreError::Format { .. } | StoreError::Setting { .. })) => return Err(error),
         Err(error) => {
             check.found(Finding::damage(&[], HEADER, reason(error)));
             None
@@ -178,9 +178,12 @@ fn open(
         }
         return Ok(None);
     };
-    let compressor = header.as_ref().map_or(Compressor::None, |h| h.compressor);
+    let codec = match &header {
+        Some(header) => header.codec(&Serializers::default(), location)?,
+        None => Codec::new(id, Compressor::None),
+    };
     let pages = header.as_ref().map_or(id, |header| header.pages);
-    let pager = Pager::new(backend, Codec::new(id, compressor), pages, 1 << 20);
+    let pager = Pager::new(backend, codec, pages, 1 << 20);
     Ok(Some(Subject {
         pager: Arc::new(pager),
         id,

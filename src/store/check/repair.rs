@@ -13,7 +13,7 @@ use super::records::of_page;
 use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
 use crate::backend::embedded::{self, Embedded};
 use crate::backend::{Access, Backend, BackendError, Deadline, Precondition, file, replace_dir};
-use crate::codec::{Codec, Compressor};
+use crate::codec::{Codec, Compressor, Serializers, Settings};
 use crate::journal::{self, Journal, JournalRecord};
 use crate::store::commit::{read_payload, write_payload};
 use crate::store::docs::Docs;
@@ -27,6 +27,7 @@ use crate::tree::{
     Cut, Entry, Folder, Node, Op, PATIENCE, Pager, Time, links_key, page_key, root_dirs, root_key,
     snapshots, snapshots_key,
 };
+use crate::value::stack::on_own_stack;
 use crate::value::{Key, Value};
 
 /// Deep documents are gone through by recursion. Only what is used of it is taken.
@@ -147,7 +148,7 @@ fn all(
     }
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
     let header = header(location, dir, &*backend, aside, cuts)?;
-    let codec = Codec::new(header.id, header.compressor);
+    let codec = header.codec(&Serializers::default(), location)?;
     let pager = Arc::new(Pager::new(
         Arc::clone(&backend),
         codec,
@@ -205,7 +206,7 @@ fn header(
     let why = match Header::read(backend, location, deadline()) {
         Ok(Some(header)) => return Ok(header),
         Ok(None) => "missing".to_owned(),
-        Err(error @ StoreError::Format { .. }) => return Err(error),
+        Err(error @ (StoreError::Format { .. } | StoreError::Setting { .. })) => return Err(error),
         Err(error) => reason(error),
     };
     keep(backend, header::HEADER, aside)?;
@@ -225,7 +226,7 @@ fn header(
         pages: id,
         format: header::FORMAT,
         created: Time::now(),
-        compressor: Compressor::Lz4,
+        settings: Settings::default(),
         folded: 0,
         clock: Time::default(),
     };
@@ -619,19 +620,9 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 
 /// Runs what may go deep on a stack that is large enough.
 fn deep<T: Send>(f: impl FnOnce() -> Result<T, StoreError> + Send) -> Result<T, StoreError> {
-    let failed = |source| StoreError::Io {
+    let done = on_own_stack(STACK, f).map_err(|source| StoreError::Io {
         what: "starting a thread for the repair".to_owned(),
         source,
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("kfs-repair".to_owned())
-            .stack_size(STACK)
-            .spawn_scoped(scope, f)
-            .map_err(failed)?;
-        match thread.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+    });
+    done.and_then(|done| done)
 }

@@ -4,7 +4,7 @@ use super::encode::CBOR_SIMPLE;
 use super::error::{CborError, CborErrorKind, Result};
 use super::reader::{BREAK, Head, Major, Reader, float_of};
 use super::{KEY_LEVELS, MAX_DEPTH, tag};
-use crate::value::{Instant, Key, Value};
+use crate::value::{Instant, Key, Value, stack};
 use num_bigint::{BigInt, Sign};
 use num_traits::{Signed as _, ToPrimitive as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,15 @@ fn reserve(count: usize) -> usize {
 impl Reader<'_> {
     /// A whole value.
     pub fn value(&mut self) -> Result<Value> {
-        self.item(0)
+        let start = self.pos;
+        let read = |levels| {
+            self.pos = start;
+            self.levels = levels;
+            self.item(0)
+        };
+        stack::read(MAX_DEPTH, read, |error| {
+            error.kind == CborErrorKind::TooDeep
+        })
     }
 
     fn item(&mut self, level: usize) -> Result<Value> {
@@ -98,7 +106,7 @@ impl Reader<'_> {
     }
 
     fn opening(&self, head: Head, level: usize, least: usize) -> Result<Option<usize>> {
-        if level >= MAX_DEPTH {
+        if level >= self.levels {
             return head.error(CborErrorKind::TooDeep);
         }
         if head.is_indefinite() {
@@ -166,7 +174,7 @@ impl Reader<'_> {
             return Ok(value);
         }
         self.pos = start;
-        if level >= MAX_DEPTH {
+        if level >= self.levels {
             return head.error(CborErrorKind::TooDeep);
         }
         if number == tag::SET && self.peek_major()? == Major::Array {

@@ -1,5 +1,6 @@
 //! Reading CBOR items one by one, without copying.
 
+use super::MAX_DEPTH;
 use super::error::{CborError, CborErrorKind, Result};
 use super::float::from_half;
 use std::borrow::Cow;
@@ -65,6 +66,9 @@ impl Head {
 
 pub(super) const BREAK: u8 = 0xff;
 
+/// The deepest value there can be, as structure; beside it stands what it is in.
+const MOST_OPEN: usize = 3 * MAX_DEPTH + 64;
+
 /// A cursor over encoded items. What it returns borrows from the input.
 ///
 /// The methods for single items take definite lengths only, as [`Writer`](super::Writer) makes
@@ -74,12 +78,18 @@ pub(super) const BREAK: u8 = 0xff;
 pub struct Reader<'a> {
     data: &'a [u8],
     pub(super) pos: usize,
+    /// How many levels a value may have.
+    pub(super) levels: usize,
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `data`.
     pub fn new(data: &'a [u8]) -> Self {
-        Self { data, pos: 0 }
+        Self {
+            data,
+            pos: 0,
+            levels: 0,
+        }
     }
 
     /// Bytes from the start of the input.
@@ -204,7 +214,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The bytes of one whole item, whatever it is, checked for structure only.
+    /// The bytes of one whole item, whatever it is, checked for structure only. It may have three
+    /// levels for each that a value may have: that is how many a list takes.
     pub fn raw(&mut self) -> Result<&'a [u8]> {
         let start = self.pos;
         // Items still to come at each open level; None where a break ends it.
@@ -224,6 +235,9 @@ impl<'a> Reader<'a> {
                 None => {}
             }
             let head = self.head()?;
+            if open.len() > MOST_OPEN {
+                return head.error(CborErrorKind::TooDeep);
+            }
             match head.major {
                 Major::Bytes | Major::Text => drop(self.string(head)?),
                 Major::Tag => open.push(Some(1)),

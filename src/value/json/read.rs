@@ -6,15 +6,21 @@ use crate::value::text::{
     Cursor, TextError, parse_decimal_text, parse_instant_text, parse_integer_text,
     parse_ratio_text, read_string, unhex,
 };
-use crate::value::{Key, Value};
+use crate::value::{Key, Value, stack};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Result<T> = std::result::Result<T, TextError>;
 
 /// The one value in `text`.
 pub fn parse(text: &str) -> Result<Value> {
+    let read = |levels| parse_within(text, levels);
+    stack::read(MAX_DEPTH, read, TextError::is_too_deep)
+}
+
+fn parse_within(text: &str, levels: usize) -> Result<Value> {
     let mut reader = Reader {
         at: Cursor::new(text),
+        levels,
     };
     let value = reader.value(0)?;
     reader.skip_blank();
@@ -28,6 +34,8 @@ pub fn parse(text: &str) -> Result<Value> {
 
 struct Reader<'a> {
     at: Cursor<'a>,
+    /// How many levels the value may have.
+    levels: usize,
 }
 
 /// An array or object being read.
@@ -80,10 +88,10 @@ impl<'a> Reader<'a> {
     }
 
     fn check_level(&self, level: usize) -> Result<()> {
-        if level < MAX_DEPTH {
+        if level < self.levels {
             Ok(())
         } else {
-            self.at.error("nested too deeply")
+            self.at.error(TextError::TOO_DEEP)
         }
     }
 

@@ -15,6 +15,13 @@ pub struct TextError {
 }
 
 impl TextError {
+    /// The message where nesting goes too far.
+    pub(in crate::value) const TOO_DEEP: &str = "nested too deeply";
+
+    pub(in crate::value) fn is_too_deep(&self) -> bool {
+        self.message == Self::TOO_DEEP
+    }
+
     /// Bytes as text.
     ///
     /// # Errors
