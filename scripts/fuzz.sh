@@ -30,7 +30,7 @@ for name in "$@"; do
     }
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$scratch/log")
   covered=$(grep -a -o 'cov: [0-9]*' "$scratch/log" | tail -n 1)
-  printf '%-8s %10s runs, %s\n' "$name" "${runs:-?}" "${covered:-cov: ?}"
+  printf '%-10s %10s runs, %s\n' "$name" "${runs:-?}" "${covered:-cov: ?}"
 done
 rmdir fuzz/found 2>/dev/null || true
 [ -z "$failed" ] || { echo "found something in:$failed (fuzz/found)"; exit 1; }

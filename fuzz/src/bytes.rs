@@ -1,6 +1,6 @@
 //! Blobs, compressed bytes and CBOR.
 
-use konserve_fs::codec::{self, Codec, Compressor, HEADER_LENGTH};
+use konserve_fs::codec::{self, Codec, Compressor, Edn, HEADER_LENGTH, Json, Serializer};
 use konserve_fs::value::{Key, cbor};
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ pub fn sealed(data: &[u8]) {
         return;
     };
     let opened = codec().open(b"a", &blob).expect("what was sealed opens");
-    assert_eq!((opened.meta, &*opened.value), (meta, value));
+    assert_eq!((&*opened.meta, &*opened.value), (meta, value));
     let at = usize::from(at) * blob.len() / 256;
     blob[at] ^= flip.max(1);
     assert!(codec().open(b"a", &blob).is_err(), "byte {at}");
@@ -44,6 +44,30 @@ pub fn lz4(data: &[u8]) {
     let (compressor, packed) = codec::pack(data);
     let unpacked = codec::unpack(compressor, &packed, data.len() as u64);
     assert_eq!(&*unpacked.expect("what was packed unpacks"), data);
+}
+
+/// A Zstandard frame of anybody; and what is compressed comes back.
+pub fn zstd(data: &[u8]) {
+    if let Ok(content) = codec::unpack(2, data, LIMIT) {
+        assert!(content.len() as u64 <= LIMIT);
+    }
+    let codec = Codec::new(Uuid::nil(), Compressor::Zstd);
+    let blob = codec.seal(b"a", &[], data).expect("a blob is sealed");
+    let opened = codec.open(b"a", &blob).expect("what was sealed opens");
+    assert_eq!(&*opened.value, data);
+}
+
+/// Blobs as text: what is read is written so that it is read as the same, and so is every value.
+pub fn serializer(data: &[u8]) {
+    for serializer in [&Edn as &dyn Serializer, &Json] {
+        let values = [serializer.read(data).ok(), cbor::decode(data).ok()];
+        for value in values.into_iter().flatten() {
+            let mut written = Vec::new();
+            serializer.write(&value, &mut written);
+            let again = serializer.read(&written).expect("what was written is read");
+            assert_eq!(cbor::encode(&value), cbor::encode(&again));
+        }
+    }
 }
 
 /// CBOR of anybody: what is understood has one canonical form, which means the same.

@@ -119,7 +119,7 @@ fn model() -> &'static Model {
             let opened = codec.open(address, blob).ok()?;
             let is_in = |page: &&[u8; 32]| opened.value.windows(32).any(|bytes| bytes == *page);
             let page = *pages.iter().find(is_in)?;
-            let parts = (opened.meta.to_vec(), opened.value.into_owned());
+            let parts = (opened.meta.into_owned(), opened.value.into_owned());
             Some((address.clone(), parts, page))
         };
         let found = blobs.iter().find_map(refers);

@@ -3,10 +3,12 @@
 use crate::{bytes, journal, store, stream, text};
 
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 16] = [
+pub const TARGETS: [(&str, fn(&[u8])); 18] = [
     ("blob", bytes::blob),
     ("sealed", bytes::sealed),
     ("lz4", bytes::lz4),
+    ("zstd", bytes::zstd),
+    ("serializer", bytes::serializer),
     ("cbor", bytes::cbor),
     ("edn", text::edn),
     ("json", text::json),
