@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 # RocksDB is the system's library; its header is read by libclang.
 scripts/install-tools.sh librocksdb-dev libclang-14-dev
 cargo fmt --check
+cargo fmt --check --manifest-path fuzz/Cargo.toml
 cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 # A sample of the places where a kill or a failing disk may strike.
@@ -13,6 +14,8 @@ scripts/strace-kill.py --seed 1 target/debug/kfs
 for example in embed hook backend tiers mount; do
     cargo run --locked --quiet --example $example
 done
+# What reads bytes from outside, a little; scripts/fuzz.sh 600 does more.
+scripts/fuzz.sh 10
 # The storages that are not in a build by default.
 : "${ROCKSDB_LIB_DIR:=/usr/lib/$(uname -m)-linux-gnu}"
 export ROCKSDB_LIB_DIR

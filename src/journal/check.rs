@@ -198,18 +198,18 @@ fn judge(segment: &Found, folded: u64, dropped_after: Option<u64>, flaws: &mut V
             .find(|frame| frame.offset as u64 > *offset);
         let Some(after) = after else { continue };
         let (reason, harmless) = if dropped(*expected) {
-            let last = expected - 1;
+            let last = expected.saturating_sub(1);
             let reason = format!(
                 "record {expected} was not finished before a crash; the next opening drops it and \
                  what follows it: nothing after record {last} was durable"
             );
             (reason, true)
-        } else if after.seq > expected + 1 {
+        } else if after.seq > expected.saturating_add(1) {
             let reason = format!("records {expected} to {} are damaged", after.seq - 1);
-            (reason, after.seq <= folded + 1)
+            (reason, after.seq <= folded.saturating_add(1))
         } else {
             let reason = format!("record {expected} is damaged");
-            (reason, after.seq <= folded + 1)
+            (reason, after.seq <= folded.saturating_add(1))
         };
         flaws.push(flaw(segment.path.clone(), *offset, reason, harmless));
     }
@@ -230,7 +230,7 @@ fn judge(segment: &Found, folded: u64, dropped_after: Option<u64>, flaws: &mut V
                 length + 1
             )
         } else {
-            let last = next - 1;
+            let last = next.saturating_sub(1);
             format!("what stands after record {last} is none: it is damaged")
         };
         flaws.push(flaw(segment.path.clone(), end as u64, reason, harmless));

@@ -588,3 +588,14 @@ fn what_a_power_loss_leaves_of_the_spare_segment_is_no_record() {
     assert_eq!(found.len(), 20);
     journal.append(1021, b"").unwrap();
 }
+
+#[test]
+fn a_segment_with_the_number_zero_is_looked_at_like_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("00000000000000000000.journal");
+    fs::write(&path, [1; 200]).unwrap();
+    for folded in [None, Some(0), Some(u64::MAX)] {
+        let found = inspect(dir.path(), &STORE, folded).unwrap();
+        assert!(!found.flaws.is_empty(), "{folded:?}");
+    }
+}

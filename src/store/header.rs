@@ -33,6 +33,9 @@ const CBOR: &str = "cbor";
 /// writing.
 const OLDEST: u64 = 1;
 
+/// No store has more records than this: what comes after can be counted, too.
+const MOST_RECORDS: u64 = u64::MAX >> 1;
+
 /// The header of a store.
 #[derive(Clone, Debug)]
 pub struct Header {
@@ -192,7 +195,9 @@ impl Header {
                 serializer: serializer.unwrap_or_else(|| CBOR.to_owned()),
                 compressor: compressor.ok_or_else(|| missing("compressor"))?,
             },
-            folded: folded.ok_or_else(|| missing("sequence number"))?,
+            folded: folded
+                .filter(|folded| *folded <= MOST_RECORDS)
+                .ok_or_else(|| missing("sequence number that a store could reach"))?,
             clock: clock.ok_or_else(|| missing("clock"))?,
         })
     }
@@ -286,5 +291,15 @@ mod tests {
             refused.unwrap_err().to_string(),
             "/a/store: the store's serializer is \"own\", which is not known to this program"
         );
+    }
+
+    #[test]
+    fn a_header_with_a_sequence_number_that_nothing_can_follow_is_none() {
+        let mut header = header("cbor", Compressor::None);
+        for (folded, is_one) in [(MOST_RECORDS, true), (u64::MAX, false)] {
+            header.folded = folded;
+            let read = Header::decode(&value(&header), &location());
+            assert_eq!(read.is_ok(), is_one, "{read:?}");
+        }
     }
 }
