@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use konserve_fs::backend::{
     Access, Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Kind, Lock,
-    MAX_BATCH, MAX_BLOB, Operation, Precondition, Result, Sharing, Written, check_address,
-    check_size,
+    MAX_ADDRESS, MAX_BATCH, MAX_BLOB, Operation, Precondition, Result, Sharing, Written,
+    check_address, check_size,
 };
 use konserve_fs::store::{ConnectOptions, CreateOptions, Custom, Location, Store};
 use konserve_fs::value::{Key, Value};
@@ -234,6 +234,7 @@ impl Backend for OneFile {
             ordered: true,
             survives_kill: true,
             sharing: Sharing::Exclusive,
+            max_address: MAX_ADDRESS,
             max_blob: MAX_BLOB,
             max_batch: MAX_BATCH,
         }

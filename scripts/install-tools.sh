@@ -2,7 +2,7 @@
 # install-tools.sh [PACKAGE ...]
 #   Installs what building, mounting and testing need on Debian, where this may be done; and these packages.
 set -eu
-tools="fuse3 attr acl rsync jq vim ed git perl python3 tar strace e2fsprogs moreutils inotify-tools util-linux mount procps sudo gcc g++ libc6-dev lz4 zstd python3-cbor2 $*"
+tools="fuse3 attr acl rsync jq vim ed git perl python3 tar strace e2fsprogs moreutils inotify-tools util-linux mount openssl procps sudo gcc g++ libc6-dev lz4 zstd python3-cbor2 $*"
 missing=""
 for tool in $tools; do
     dpkg-query -W -f='${Status}' "$tool" 2>/dev/null | grep -q "install ok installed" || missing="$missing $tool"

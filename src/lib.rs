@@ -29,6 +29,7 @@
 //! | [`meter`] | counting and timing, for whoever watches; nobody else |
 //! | [`value`] | values, keys, paths; EDN, JSON and CBOR; nobody else |
 //! | [`codec`] | the bytes of one blob: header, serializer, compression, checksum |
+//! | [`crypt`] | keys, and bytes encrypted with them |
 //! | [`journal`] | records in order on disk, and which of them are durable; not what they say |
 //! | [`backend`] | opaque blobs under addresses; the local ones keep a log of their own in a journal |
 //! | [`tree`] | documents as persistent trees of pages, and the steps that change them |
@@ -56,6 +57,8 @@
 //!   mark that every opening goes on with: the old state or the new, whatever its size.
 //! * A page is freed only when no record, no version, and no reference in memory leads to it, and no
 //!   record of the journal ever will; [`gc`] says why.
+//! * What an encrypted store keeps is encrypted above all that keeps it, and nothing of it is believed that is
+//!   not authenticated; [`crypt`] draws it and says against whom.
 //! * Every blob is bound to its store and address by a checksum that is verified before anything in
 //!   it is believed. What is damaged is an error that names the key, never data and never absence.
 //!
@@ -88,6 +91,7 @@
 pub mod backend;
 pub mod cli;
 pub mod codec;
+pub mod crypt;
 pub mod fuse;
 pub mod gc;
 pub mod journal;

@@ -118,6 +118,16 @@ pub(crate) fn resize_lmdb(
     unsafe { env.resize(size) }
 }
 
+/// Keeps the memory in which `value` lies out of the swap, where the system allows it.
+pub(crate) fn lock_memory<T>(value: &T) {
+    let length = size_of::<T>();
+    // SAFETY: the range is that of a value which is borrowed; locking its pages changes no byte of it.
+    let result = unsafe { libc::mlock(std::ptr::from_ref(value).cast(), length) };
+    if nix::errno::Errno::result(result).is_err() {
+        tracing::debug!("a key may get into the swap: the system locks no more memory");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

@@ -21,6 +21,8 @@ mod concurrency;
 mod custom;
 #[path = "backends/damage.rs"]
 mod damage;
+#[path = "backends/encrypted.rs"]
+mod encrypted;
 #[allow(dead_code, reason = "its main is for those who run it")]
 #[path = "../examples/backend.rs"]
 mod example;
@@ -67,7 +69,7 @@ macro_rules! suite {
                 suite!(@storages $module $case
                     memory, embedded, file, settled_file, limited, metered_memory, faulty_memory, faulty_embedded, faulty_file, example,
                     written_through, written_around, bad_front, tiered_limited,
-                    bounded_front, laid_over_memory, limited_over_memory, laid_over_full, queued_memory, carried_memory, carried_limited, written_behind,
+                    bounded_front, laid_over_memory, limited_over_memory, laid_over_full, encrypted_memory, encrypted_embedded, encrypted_limited, encrypted_queue, encrypted_layers, padded_memory, queued_memory, carried_memory, carried_limited, written_behind,
                     #[cfg(feature = "lmdb")] lmdb, #[cfg(feature = "lmdb")] faulty_lmdb, #[cfg(feature = "rocksdb")] rocksdb);
             })*
         }

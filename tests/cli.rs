@@ -10,6 +10,7 @@
 mod cli {
     mod documents;
     mod edit;
+    mod encryption;
     mod entries;
     mod exits;
     mod fsck;

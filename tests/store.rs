@@ -12,6 +12,7 @@ mod store {
     mod asynchronous;
     mod behind;
     mod damage;
+    mod encryption;
     mod front;
     mod fsck;
     mod history;

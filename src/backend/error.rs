@@ -99,13 +99,15 @@ pub enum BackendError {
         /// What is missing.
         capability: &'static str,
     },
-    /// The address is empty or longer than [`MAX_ADDRESS`](super::MAX_ADDRESS).
-    #[error("{operation}: an address of {length} bytes (1 to 512 are possible)")]
+    /// The address is empty or longer than the storage takes.
+    #[error("{operation}: an address of {length} bytes (1 to {most} are possible)")]
     BadAddress {
         /// What was being done.
         operation: Operation,
         /// Its length.
         length: usize,
+        /// The longest possible.
+        most: usize,
     },
     /// The blob is larger than the storage takes.
     #[error("{operation} {address}: {size} bytes, and at most {limit} are possible")]
@@ -233,6 +235,28 @@ impl BackendError {
             self,
             Self::Deadline { .. } | Self::Abandoned { .. } | Self::Stopped { .. }
         )
+    }
+
+    /// The address that it names.
+    pub(super) fn address_mut(&mut self) -> Option<&mut Address> {
+        match self {
+            Self::Conflict { address, .. }
+            | Self::Unsupported { address, .. }
+            | Self::TooLarge { address, .. }
+            | Self::Deadline { address, .. }
+            | Self::Abandoned { address, .. }
+            | Self::ReadOnly { address, .. }
+            | Self::Damage { address, .. }
+            | Self::NoSpace { address, .. }
+            | Self::Stopped { address, .. }
+            | Self::Io { address, .. } => Some(address),
+            Self::BadAddress { .. }
+            | Self::LockHeld { .. }
+            | Self::NotFound { .. }
+            | Self::NotBuilt { .. }
+            | Self::Format { .. }
+            | Self::Exists { .. } => None,
+        }
     }
 
     /// What is wrong, without the place where an error names one beside it.

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use parking_lot::RwLock;
 
 use super::{
-    Backend, Batch, BatchOp, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
-    Precondition, Result, Sharing, Written, check_address, check_size,
+    Backend, Batch, BatchOp, Blob, Capabilities, Deadline, MAX_ADDRESS, MAX_BATCH, MAX_BLOB,
+    Operation, Precondition, Result, Sharing, Written, check_address, check_size,
 };
 
 /// Blobs in a sorted map. Gone when dropped.
@@ -37,6 +37,7 @@ impl Backend for Memory {
             ordered: true,
             survives_kill: false,
             sharing: Sharing::Process,
+            max_address: MAX_ADDRESS,
             max_blob: MAX_BLOB,
             max_batch: MAX_BATCH,
         }

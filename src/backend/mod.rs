@@ -2,11 +2,11 @@
 //!
 //! A backend knows neither keys nor values nor files. [`Backend`] is the contract; the modules
 //! beside it are its implementations ([`embedded`], [`mod@file`], [`memory`], and behind features
-//! those of [`library`]) and wrappers ([`tiered`], [`behind`], [`overlay`], [`metered`], [`faulty`]).
+//! those of [`library`]) and wrappers ([`encrypted`], [`tiered`], [`behind`], [`overlay`], [`metered`], [`faulty`]).
 //!
 //! # Contract
 //!
-//! * **Addresses** are 1 to [`MAX_ADDRESS`] bytes, any bytes. Another length is
+//! * **Addresses** are 1 to [`Capabilities::max_address`] bytes, any bytes. Another length is
 //!   [`BackendError::BadAddress`].
 //! * **Absence** is `None` (or `false`), never an error; reading creates nothing.
 //! * **Atomicity.** A blob is replaced whole. Whoever reads gets the old or the new bytes, also
@@ -54,6 +54,7 @@ mod batch;
 pub mod behind;
 mod deadline;
 pub mod embedded;
+pub mod encrypted;
 mod error;
 pub mod faulty;
 pub mod file;
@@ -286,6 +287,8 @@ pub struct Capabilities {
     pub survives_kill: bool,
     /// Who else may have the storage open.
     pub sharing: Sharing,
+    /// The longest address, in bytes: [`MAX_ADDRESS`], but where it is made longer.
+    pub max_address: usize,
     /// The largest blob, in bytes.
     pub max_blob: u64,
     /// The largest batch, in bytes of addresses and contents together.
@@ -378,6 +381,7 @@ pub fn check_address(operation: Operation, address: &[u8]) -> Result<()> {
         return Err(BackendError::BadAddress {
             operation,
             length: address.len(),
+            most: MAX_ADDRESS,
         });
     }
     Ok(())

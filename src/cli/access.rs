@@ -12,6 +12,7 @@ use super::holder::Holder;
 use super::place::{Place, StoreAt, location};
 use super::remote::Remote;
 use super::request::{Request, Response};
+use super::unlock;
 use crate::fuse::EntryDefaults;
 use crate::store::{ConnectOptions, Location, Store, StoreError};
 use crate::view::ViewOptions;
@@ -85,28 +86,34 @@ impl Access {
             if let Some(daemon) = daemon {
                 return Ok(Self::Daemon(daemon, purpose));
             }
-            match (Store::connect(location, &options), denied) {
+            match (connect(location, &options), denied) {
                 (Ok(store), _) => {
                     return Ok(Self::Own(Box::new(Holder::new(store, own_options()))));
                 }
-                (Err(StoreError::InUse { .. }), Some(denied)) => return Err(denied),
-                (Err(StoreError::InUse { .. }), None) if Instant::now() < give_up => {
+                (Err(CliError::Store(StoreError::InUse { .. })), Some(denied)) => {
+                    return Err(denied);
+                }
+                (Err(CliError::Store(StoreError::InUse { .. })), None)
+                    if Instant::now() < give_up =>
+                {
                     if let Some(daemon) = Remote::search(location) {
                         return Ok(Self::Daemon(daemon, purpose));
                     }
                     thread::sleep(POLL);
                 }
-                (Err(StoreError::HalfReceived { .. }), _) if purpose == Use::Read => {
+                (Err(CliError::Store(StoreError::HalfReceived { .. })), _)
+                    if purpose == Use::Read =>
+                {
                     // It only shows a state that there was once it is finished.
-                    Store::connect(location, &ConnectOptions::default())?.release()?;
+                    connect(location, &ConnectOptions::default())?.release()?;
                 }
-                (Err(StoreError::Missing { location: named }), _)
+                (Err(CliError::Store(StoreError::Missing { location: named })), _)
                     if matches!(location, Location::Memory(_)) =>
                 {
                     let why = "no process has such a store in memory; kfs mount mem: DIR makes one";
                     return Err(CliError::not_found(named, why));
                 }
-                (Err(error), _) => return Err(error.into()),
+                (Err(error), _) => return Err(error),
             }
         }
     }
@@ -155,6 +162,14 @@ impl Access {
         }
     }
 
+    /// Whether what the store keeps is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Own(holder) => holder.store().encryption().is_some(),
+            Self::Daemon(daemon, _) => daemon.status().encrypted,
+        }
+    }
+
     /// The error for an answer that belongs to another question.
     pub(super) fn unexpected() -> CliError {
         CliError::failed(
@@ -162,6 +177,20 @@ impl Access {
             "gave an answer that this kfs does not understand; are both of one version?",
         )
     }
+}
+
+/// Connects to a store, with a key if it takes one.
+///
+/// # Errors
+/// Those of [`Store::connect`]; why there is no key.
+pub(super) fn connect(location: &Location, options: &ConnectOptions) -> Result<Store, CliError> {
+    unlock::with_key(location, |key| {
+        let options = ConnectOptions {
+            key: key.cloned(),
+            ..options.clone()
+        };
+        Store::connect(location, &options)
+    })
 }
 
 fn is_unwritable(location: &Location) -> bool {

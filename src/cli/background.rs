@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! R                    ready: the starter returns
+//! K | store            it is encrypted, and a key is needed
 //! E | code | text      failed: the starter prints the text and exits with the code
 //! ```
 
@@ -17,6 +18,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::log::{self, LogError};
+use super::unlock;
+use crate::crypt::Secret;
 use crate::sys;
 
 /// The argument that a command is given besides its own when it is to run in the background.
@@ -24,6 +27,7 @@ pub const ARGUMENT: &str = "--as-background-process";
 
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
+const NO_KEY: u8 = b'K';
 
 /// The longest complaint that a starter takes in.
 const LONGEST_TEXT: u64 = 1 << 20;
@@ -38,6 +42,12 @@ pub enum StartError {
         code: u8,
         /// For the user.
         text: String,
+    },
+    /// The new process needs a key.
+    #[error("{location} is encrypted, and there is no key")]
+    NoKey {
+        /// For which store.
+        location: String,
     },
     /// The new process ended without a word.
     #[error("the background process ended before it was ready ({status})")]
@@ -54,27 +64,37 @@ pub enum StartError {
 }
 
 /// Runs this program with `arguments` ([`ARGUMENT`] among them) in the background and returns once
-/// it is ready.
+/// it is ready. If there is a `key`, it is given as standard input.
 ///
 /// # Errors
 /// [`StartError`]; no process is left then.
-pub fn start(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), StartError> {
+pub fn start(
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    key: Option<&Secret>,
+) -> Result<(), StartError> {
     let program = std::env::current_exe().map_err(|source| StartError::Process { source })?;
     let mut command = Command::new(program);
     command.args(arguments);
-    start_command(command)
+    start_command(command, key)
 }
 
-fn start_command(mut command: Command) -> Result<(), StartError> {
+fn start_command(mut command: Command, key: Option<&Secret>) -> Result<(), StartError> {
     let failed = |source| StartError::Process { source };
     let (reader, writer) = pipe().map_err(failed)?;
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(key.map_or_else(Stdio::null, |_| Stdio::piped()))
         .stdout(writer)
         .spawn()
         .map_err(failed)?;
     // The command holds the writing end: the pipe would never end.
     drop(command);
+    if let Some(key) = key
+        && let Some(mut input) = child.stdin.take()
+        && let Err(error) = unlock::hand_over(key, &mut input)
+    {
+        // It says itself what it lacks.
+        tracing::debug!(%error, "the key was not taken");
+    }
     let outcome = await_word(reader, &mut child);
     if outcome.is_err() {
         // It has ended or is about to; no zombie is left.
@@ -92,16 +112,13 @@ fn await_word(mut pipe: PipeReader, child: &mut Child) -> Result<(), StartError>
         [FAILED] => {
             let mut code = [1];
             pipe.read_exact(&mut code).map_err(failed)?;
-            let mut text = vec![];
-            pipe.take(LONGEST_TEXT)
-                .read_to_end(&mut text)
-                .map_err(failed)?;
             let [code] = code;
-            Err(StartError::Failed {
-                code,
-                text: String::from_utf8_lossy(&text).into_owned(),
-            })
+            let text = text(pipe).map_err(failed)?;
+            Err(StartError::Failed { code, text })
         }
+        [NO_KEY] => Err(StartError::NoKey {
+            location: text(pipe).map_err(failed)?,
+        }),
         _ if read == 0 => Err(StartError::Died {
             status: child.wait().map_err(failed)?,
         }),
@@ -116,6 +133,13 @@ fn await_word(mut pipe: PipeReader, child: &mut Child) -> Result<(), StartError>
 #[derive(Debug)]
 pub struct Starter {
     pipe: PipeWriter,
+}
+
+/// The rest of what a process says.
+fn text(pipe: PipeReader) -> io::Result<String> {
+    let mut text = vec![];
+    pipe.take(LONGEST_TEXT).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 impl Starter {
@@ -149,6 +173,14 @@ impl Starter {
             .map_err(|source| ReadyError::Starter { source })
     }
 
+    /// Tells the starter that a key is needed.
+    pub fn needs_key(mut self, location: &str) {
+        let word = [&[NO_KEY], location.as_bytes()].concat();
+        if let Err(error) = self.pipe.write_all(&word) {
+            tracing::error!(%error, location, "nobody hears why the start failed");
+        }
+    }
+
     /// Tells the starter what went wrong and the exit code for it.
     pub fn failed(mut self, code: u8, text: &str) {
         let word = [&[FAILED, code], text.as_bytes()].concat();
@@ -179,7 +211,7 @@ mod tests {
     fn shell(script: &str) -> Result<(), StartError> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        start_command(command)
+        start_command(command, None)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::{getegid, geteuid};
 
+use super::access::connect;
 use super::beacon::Beacon;
 use super::error::CliError;
 use super::execute::{execute, status};
@@ -17,10 +18,10 @@ use super::remote::Remote;
 use super::request::{Request, Response};
 use super::signals::StopSignals;
 use super::socket::{Server, SocketError};
-use super::{chores, places, watch, wire};
+use super::{chores, places, unlock, watch, wire};
 use crate::backend::BackendError;
 use crate::fuse::{Invalidator, MountOptions, Session, mounts};
-use crate::store::{ConnectOptions, CreateOptions, Done, Location, Store, StoreError};
+use crate::store::{ConnectOptions, CreateOptions, Done, Encryption, Location, Store, StoreError};
 use crate::view::{View, ViewOptions};
 
 /// How long a holder of the store may take to let go.
@@ -144,18 +145,24 @@ impl Daemon {
             without_front: self.options.without_front,
             ..ConnectOptions::default()
         };
-        match Store::connect(&self.location, &options) {
-            Err(error @ StoreError::InUse { .. }) => Err(denied.unwrap_or_else(|| error.into())),
-            Err(StoreError::Missing { .. }) if matches!(self.location, Location::Memory(_)) => {
-                Ok(Store::create(&self.location, &CreateOptions::default())?)
+        match connect(&self.location, &options) {
+            Err(error @ CliError::Store(StoreError::InUse { .. })) => Err(denied.unwrap_or(error)),
+            Err(CliError::Store(StoreError::Missing { .. }))
+                if matches!(self.location, Location::Memory(_)) =>
+            {
+                let options = CreateOptions {
+                    encryption: unlock::explicit()?.map(Encryption::with),
+                    ..CreateOptions::default()
+                };
+                Ok(Store::create(&self.location, &options)?)
             }
-            Err(error) if !self.options.read_only && is_read_only(&error) => {
+            Err(CliError::Store(error)) if !self.options.read_only && is_read_only(&error) => {
                 Err(CliError::Denied {
                     what: self.location.to_string(),
                     why: format!("{error}; it can be mounted for reading: -o ro"),
                 })
             }
-            other => Ok(other?),
+            other => other,
         }
     }
 

@@ -178,7 +178,7 @@ impl Stage {
             log.as_ref(),
             background::ARGUMENT.as_ref(),
         ];
-        mount::start(arguments.map(OsString::from).to_vec())
+        mount::start(arguments.map(OsString::from).to_vec(), None)
     }
 
     /// Shows a command and what it prints.

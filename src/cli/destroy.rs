@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::place::location;
 use super::remote::Remote;
-use crate::store::{ConnectOptions, Location, Store};
+use crate::store::{ConnectOptions, Location, Store, StoreError};
 
 /// Delete a store with everything in it.
 ///
@@ -69,7 +69,10 @@ fn id_of(location: &Location) -> Result<Uuid, CliError> {
         wait: PATIENCE,
         ..ConnectOptions::default()
     };
-    let store = Store::connect(location, &options)?;
+    let store = match Store::connect(location, &options) {
+        Err(StoreError::KeyNeeded { .. }) => return Ok(Store::id_at(location, PATIENCE)?),
+        store => store?,
+    };
     let id = store.id();
     store.release()?;
     Ok(id)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use super::access::{Access, Use};
 use super::content::Notation;
@@ -36,12 +37,16 @@ pub struct Edit {
 impl Edit {
     pub(super) fn run(self, _out: &mut Output) -> Result<(), CliError> {
         let place = Place::below_root(&self.store, self.path.as_deref(), "kfs edit STORE PATH")?;
-        let old = self.present(&place)?;
+        let (old, encrypted) = self.present(&place)?;
         let text = match &old {
             Some(value) => self.notation.show(value, true, &place.path.to_string())?,
             None => Vec::new(),
         };
-        let draft = Draft::new(&text, place.path.last().unwrap_or_default(), self.notation)?;
+        let name = place.path.last().unwrap_or_default();
+        let draft = match encrypted {
+            true => Draft::in_memory(&text, self.notation)?,
+            false => Draft::new(&text, name, self.notation)?,
+        };
         let Some(new) = self.edited(&draft, &text)? else {
             draft.discard();
             say("nothing was changed");
@@ -56,7 +61,8 @@ impl Edit {
         }
     }
 
-    fn present(&self, place: &Place) -> Result<Option<Value>, CliError> {
+    /// The value, if there is one, and whether the store is encrypted.
+    fn present(&self, place: &Place) -> Result<(Option<Value>, bool), CliError> {
         let mut access = Access::open(place, Use::Read)?;
         let value = match fetch(&mut access, &place.path) {
             Ok(value) => Some(value),
@@ -64,8 +70,9 @@ impl Edit {
             Err(error) => return Err(error),
         };
         // The editor may take its time; nobody waits for it.
+        let encrypted = access.is_encrypted();
         access.close()?;
-        Ok(value)
+        Ok((value, encrypted))
     }
 
     /// The value that comes out of the editor; `None` if it was left as it was.
@@ -127,9 +134,6 @@ struct Draft {
 
 impl Draft {
     fn new(text: &[u8], name: &[u8], notation: Notation) -> Result<Self, CliError> {
-        let failed = |source| CliError::io("a directory for the editor", source);
-        let directory = nix::unistd::mkdtemp(&std::env::temp_dir().join("kfs-edit-XXXXXX"))
-            .map_err(|errno| failed(io::Error::from(errno)))?;
         // A name that an editor and a shell can live with.
         let plain: String = String::from_utf8_lossy(name)
             .chars()
@@ -141,6 +145,35 @@ impl Draft {
         } else {
             plain.trim_matches('.')
         };
+        Self::make(&std::env::temp_dir(), stem, (text, notation))
+    }
+
+    /// One that comes on no disk, and whose name, which is an argument of the editor, says nothing. What
+    /// an editor writes elsewhere is its own business.
+    fn in_memory(text: &[u8], notation: Notation) -> Result<Self, CliError> {
+        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let mut places = own.into_iter().chain([PathBuf::from("/dev/shm")]);
+        let in_memory =
+            |dir: &PathBuf| statfs(dir).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC);
+        let Some(dir) = places.find(in_memory) else {
+            return Err(CliError::Unsupported {
+                what: "a directory for the editor".to_owned(),
+                why: "the store is encrypted, and there is no directory in memory: neither \
+                      $XDG_RUNTIME_DIR nor /dev/shm is a tmpfs"
+                    .to_owned(),
+            });
+        };
+        Self::make(&dir, "value", (text, notation))
+    }
+
+    fn make(
+        parent: &Path,
+        stem: &str,
+        (text, notation): (&[u8], Notation),
+    ) -> Result<Self, CliError> {
+        let failed = |source| CliError::io("a directory for the editor", source);
+        let directory = nix::unistd::mkdtemp(&parent.join("kfs-edit-XXXXXX"))
+            .map_err(|errno| failed(io::Error::from(errno)))?;
         let file = directory.join(format!("{stem}.{}", notation.extension()));
         let mut options = fs::OpenOptions::new();
         let written = options

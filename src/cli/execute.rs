@@ -93,6 +93,7 @@ pub fn status(store: &Store) -> Status {
         pid: std::process::id(),
         mountpoint: None,
         read_only: store.is_read_only(),
+        encrypted: store.encryption().is_some(),
         lies_over: store.overlay().map(|_| store.location().to_string()),
         seq: store.last_seq(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::CliError;
 use crate::backend::BackendError;
 use crate::codec::Check;
+use crate::crypt::CryptError;
 use crate::fuse::MountError;
 use crate::gc::GcError;
 use crate::journal::JournalError;
@@ -143,7 +144,11 @@ fn store(error: &StoreError) -> Exit {
             Exit::Unsupported
         }
         StoreError::InUse { .. } => Exit::InUse,
-        StoreError::ReadOnly | StoreError::HalfReceived { .. } => Exit::Denied,
+        StoreError::ReadOnly | StoreError::HalfReceived { .. } | StoreError::KeyNeeded { .. } => {
+            Exit::Denied
+        }
+        StoreError::NotEncrypted { .. } => Exit::Refused,
+        StoreError::Key { source, .. } => key(source),
         StoreError::Damaged { source, .. } => check(&source.check),
         StoreError::Tree { source, .. } => tree(source),
         StoreError::Source(source) | StoreError::Io { source, .. } => system(source),
@@ -154,6 +159,18 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::Contention { .. }
         | StoreError::Backlog { .. }
         | StoreError::Update(_) => Exit::Failed,
+    }
+}
+
+fn key(error: &CryptError) -> Exit {
+    match error {
+        CryptError::WrongKey => Exit::Denied,
+        CryptError::Authentication | CryptError::Slots { .. } => Exit::Damaged,
+        CryptError::Version { .. } => Exit::Unsupported,
+        CryptError::BadSecret { .. } | CryptError::Slot { .. } | CryptError::TooLarge { .. } => {
+            Exit::Refused
+        }
+        CryptError::Random(_) => Exit::Failed,
     }
 }
 

@@ -15,6 +15,7 @@ use super::place::{Place, StoreAt, location};
 use super::progress::size;
 use super::remote::Remote;
 use super::request::{Request, Response};
+use super::unlock;
 use crate::fuse::byte_count;
 use crate::store::{Location, Store, StoreError, check, repair};
 
@@ -72,8 +73,10 @@ impl Fsck {
                 });
             }
         };
-        let done = match (repair(&location, self.quarantine.as_deref()), denied) {
-            (Err(StoreError::InUse { .. }), Some(denied)) => return Err(denied),
+        let aside = self.quarantine.as_deref();
+        let repaired = unlock::with_key(&location, |key| repair(&location, key, aside));
+        let done = match (repaired, denied) {
+            (Err(CliError::Store(StoreError::InUse { .. })), Some(denied)) => return Err(denied),
             (done, _) => done?,
         };
         let mut told = Told::default();
@@ -103,14 +106,21 @@ impl Fsck {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let mut tell = |problem| told.problem(&problem, out).is_ok();
-            match check(location, &mut Scrub::new(self.rate, &mut tell, &|| true)) {
+            let checked = unlock::with_key(location, |key| {
+                check(
+                    location,
+                    key,
+                    &mut Scrub::new(self.rate, &mut tell, &|| true),
+                )
+            });
+            match checked {
                 Ok(report) => return Ok(Facts::from(report)),
-                Err(error @ StoreError::InUse { .. }) => match denied {
+                Err(error @ CliError::Store(StoreError::InUse { .. })) => match denied {
                     Some(denied) => return Err(denied),
                     None if Instant::now() < give_up => thread::sleep(POLL),
-                    None => return Err(error.into()),
+                    None => return Err(error),
                 },
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -8,8 +8,10 @@ use uuid::Uuid;
 use super::error::CliError;
 use super::output::Output;
 use super::place::location;
+use super::unlock;
 use crate::codec::{self, Compressor, Serializer, Settings};
-use crate::store::{CreateOptions, Location, Store, StoreError};
+use crate::crypt::Padding;
+use crate::store::{CreateOptions, Encryption, Location, Store, StoreError};
 
 /// Create a store.
 #[derive(Debug, Args)]
@@ -21,6 +23,21 @@ pub struct Init {
     id: Option<Uuid>,
     #[command(flatten)]
     writing: Writing,
+    /// Encrypt everything: with --key-file, --passcommand, or a passphrase that is asked for
+    #[arg(long)]
+    encrypt: bool,
+    /// How the lengths of what is encrypted are hidden
+    #[arg(long, value_name = "HOW", requires = "encrypt", default_value = "none")]
+    padding: Padded,
+}
+
+/// How lengths are hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Padded {
+    /// Not but up to the next 16 bytes
+    None,
+    /// Up to the next of few lengths, which takes up to 12 % more room
+    Padme,
 }
 
 /// How blobs are written.
@@ -86,11 +103,29 @@ impl Init {
             return Err(CliError::refused(self.store.display().to_string(), why));
         }
         let writing = &self.writing;
+        if !self.encrypt && unlock::is_given() {
+            let why = "a key is given, and the store is not to be encrypted: add --encrypt";
+            return Err(CliError::usage(why));
+        }
+        // Nobody is asked for a passphrase in vain.
+        if self.encrypt && Store::exists(&location) {
+            let location = location.to_string();
+            return Err(StoreError::Exists { location }.into());
+        }
+        let encryption = self.encrypt.then(|| unlock::encryption(&location));
+        let encryption = encryption.transpose()?.map(|encryption| Encryption {
+            padding: match self.padding {
+                Padded::None => Padding::None,
+                Padded::Padme => Padding::Padme,
+            },
+            ..encryption
+        });
         let store = Store::create(
             &location,
             &CreateOptions {
                 id: self.id,
                 settings: over(Settings::default(), writing.compress, writing.serializer),
+                encryption,
                 ..CreateOptions::default()
             },
         )
@@ -102,7 +137,8 @@ impl Init {
         let id = store.id();
         store.release()?;
         if out.wants_json() {
-            out.json(&json!({"id": id, "location": location.to_string()}))
+            let location = location.to_string();
+            out.json(&json!({"id": id, "location": location, "encrypted": self.encrypt}))
         } else {
             out.line(format!("created store {id} at {location}"))
         }

@@ -38,6 +38,7 @@ mod import;
 mod import_tree;
 mod info;
 mod init;
+mod key;
 pub mod log;
 mod ls;
 mod mount;
@@ -65,6 +66,7 @@ pub mod socket;
 mod status;
 mod sweep;
 mod umount;
+mod unlock;
 mod update;
 mod version;
 mod versions;
@@ -91,6 +93,8 @@ struct Cli {
     /// Print JSON, one line per item
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    key: unlock::KeyOptions,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -122,6 +126,8 @@ enum Verb {
     Import(import::Import),
     Export(export::Export),
     Fsck(fsck::Fsck),
+    #[command(subcommand)]
+    Key(key::Key),
     Destroy(destroy::Destroy),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -155,6 +161,7 @@ fn execute_command(arguments: Vec<OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    unlock::given(cli.key);
     match cli.verb {
         Verb::Mount(mount) if mount.background => in_background(mount),
         verb => finish(|out| run(verb, arguments, out), cli.json),
@@ -191,6 +198,7 @@ fn run(verb: Verb, arguments: Vec<OsString>, out: &mut Output) -> Result<(), Cli
         Verb::Import(verb) => verb.run(out),
         Verb::Export(verb) => verb.run(out),
         Verb::Fsck(verb) => verb.run(out),
+        Verb::Key(verb) => verb.run(out),
         Verb::Destroy(verb) => verb.run(out),
         Verb::Demo(verb) => verb.run(out),
         Verb::Update(verb) => verb.run(out),

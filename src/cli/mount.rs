@@ -12,8 +12,10 @@ use super::output::Output;
 use super::place::location;
 use super::places;
 use super::signals::StopSignals;
-use super::{dying, log, notify};
+use super::{dying, log, notify, unlock};
+use crate::crypt::Secret;
 use crate::fuse::MountOptions;
+use crate::store::StoreError;
 
 /// What `-o` takes, with the defaults in front of what changes them.
 const OPTIONS: &str = "\
@@ -35,6 +37,7 @@ Options of -o, separated by commas; of two that contradict each other the later 
   cache=BYTES           memory for decoded pages and documents, with K, M or G (32M)
   front=DIR             keep copies of what the store has in this directory, on a faster disk, and read
                         from there; only what is in the store counts, so it may fail or be removed
+  key-file=FILE         the key file of an encrypted store, as --key-file
   around                with front=: writes go to the store alone, and to the front when they are read
   behind                with front=: a write is done when it is in a queue there, which is brought to the
                         store a little later; until then it is nowhere else, and an fsync says no more
@@ -72,6 +75,9 @@ pub struct Mount {
     /// Log to this file (in the foreground: to standard error if not given)
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// The key comes on standard input
+    #[arg(long = "key-on-standard-input", hide = true, requires = "background")]
+    takes_key: bool,
     /// This process is the one in the background
     #[arg(
         long = "as-background-process",
@@ -99,7 +105,14 @@ impl Mount {
             .position(|a| a == "mount")
             .map_or(1, |at| at + 1);
         arguments.insert(after_verb, background::ARGUMENT.into());
-        start(arguments.split_off(1))?;
+        let arguments = arguments.split_off(1);
+        match start(arguments.clone(), unlock::explicit()?.as_ref()) {
+            Err(CliError::Store(needed @ StoreError::KeyNeeded { .. })) => {
+                let key = unlock::ask(&daemon.location)?.ok_or(needed)?;
+                start(arguments, Some(&key))?;
+            }
+            started => started?,
+        }
         if out.wants_json() {
             let entry = super::umount::entry_at(&daemon.point)?;
             return super::status::show(super::remote::Remote::of_mount(&entry)?.status(), out);
@@ -109,6 +122,9 @@ impl Mount {
 
     fn daemon(&self) -> Result<Daemon, CliError> {
         let options = MountOptions::parse(&self.options.join(","))?;
+        if let Some(file) = &options.key_file {
+            unlock::given_key_file(file);
+        }
         Ok(Daemon {
             location: location(&self.store)?,
             point: self.dir.clone(),
@@ -136,7 +152,11 @@ impl Mount {
     pub(super) fn serve_in_background(self, starter: Starter) -> Exit {
         log::start(log::Output::File);
         let mut starter = Some(starter);
-        let served = self.daemon().and_then(|daemon| {
+        let taken = match self.takes_key {
+            true => unlock::take_over(),
+            false => Ok(()),
+        };
+        let served = taken.and_then(|()| self.daemon()).and_then(|daemon| {
             let signals = StopSignals::block().map_err(|e| CliError::io("blocking signals", e))?;
             daemon.run(signals, |id| {
                 let log = match self.log.clone() {
@@ -153,6 +173,10 @@ impl Mount {
         });
         match (served, starter) {
             (Ok(()), _) => Exit::Done,
+            (Err(CliError::Store(StoreError::KeyNeeded { location })), Some(starter)) => {
+                starter.needs_key(&location);
+                Exit::Denied
+            }
             (Err(error), Some(starter)) => {
                 let exit = error.exit();
                 starter.failed(exit.code(), &error.to_string());
@@ -167,8 +191,13 @@ impl Mount {
 }
 
 /// Starts a process in the background; its complaint is this one's.
-pub(super) fn start(arguments: Vec<OsString>) -> Result<(), CliError> {
-    background::start(arguments).map_err(|error| match error {
+pub(super) fn start(mut arguments: Vec<OsString>, key: Option<&Secret>) -> Result<(), CliError> {
+    let verb = arguments.iter().position(|a| a == background::ARGUMENT);
+    if let (Some(at), Some(_)) = (verb, key) {
+        arguments.insert(at, "--key-on-standard-input".into());
+    }
+    background::start(arguments, key).map_err(|error| match error {
+        StartError::NoKey { location } => StoreError::KeyNeeded { location }.into(),
         StartError::Failed { code, text } => CliError::Passed {
             exit: Exit::from_code(code),
             message: text,

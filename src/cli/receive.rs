@@ -4,15 +4,17 @@ use std::io;
 use clap::Args;
 use serde_json::json;
 
-use super::access::PATIENCE;
+use super::access::{self, PATIENCE};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::Output;
 use super::place::{Place, StoreAt};
 use super::progress::size;
 use super::send_request::Token;
+use super::unlock;
+use crate::crypt::Secret;
 use crate::snapshot::{self, ReceiveOptions, SnapshotError};
-use crate::store::{ConnectOptions, Location, Store, StoreError};
+use crate::store::{ConnectOptions, Location, Store};
 
 /// Put a snapshot that `kfs send` writes into a store, from standard input.
 ///
@@ -58,6 +60,7 @@ impl Receive {
         let options = ReceiveOptions {
             force: self.force,
             wait: PATIENCE,
+            key: key(&location)?,
         };
         let stream = io::BufReader::with_capacity(1 << 16, io::stdin().lock());
         let received = match snapshot::receive(&location, stream, &options) {
@@ -100,12 +103,22 @@ impl Receive {
     }
 }
 
-fn connect(location: &Location) -> Result<Store, StoreError> {
+/// What opens the store. Where there is none yet, it is made with the key that is given, if one is.
+fn key(location: &Location) -> Result<Option<Secret>, CliError> {
+    let given = unlock::explicit()?;
+    if given.is_none() && Store::exists(location) && Store::is_encrypted_at(location, PATIENCE)? {
+        connect(location)?.release()?;
+        return unlock::explicit();
+    }
+    Ok(given)
+}
+
+fn connect(location: &Location) -> Result<Store, CliError> {
     let options = ConnectOptions {
         wait: PATIENCE,
         ..ConnectOptions::default()
     };
-    Store::connect(location, &options)
+    access::connect(location, &options)
 }
 
 /// Where an interrupted stream is to go on.

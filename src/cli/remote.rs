@@ -252,6 +252,7 @@ mod tests {
                 pid: 4711,
                 mountpoint: None,
                 read_only: false,
+                encrypted: false,
                 lies_over: None,
                 seq: 1,
                 version: String::new(),

@@ -330,6 +330,9 @@ pub struct Status {
     pub mountpoint: Option<Bytes>,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// Whether what the store keeps is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
     /// The store over which it lies, and to which nothing is written.
     pub lies_over: Option<String>,
     /// The sequence number of the last write.

@@ -13,7 +13,7 @@
 //! | version | 2. Version 1 is konserve's layout, which has zeroes for a checksum: imported, never written |
 //! | serializer | 3: meta and value are CBOR, 4: EDN text, 5: JSON text, from 128 on: those that a program [brings along](Serializers::with); 0 to 2 are konserve's |
 //! | compressor | 0: none, 1: the value is one LZ4 frame with its content size, 2: one Zstandard frame with it (the meta, which is short, never is compressed) |
-//! | encryptor | 0: none |
+//! | encryptor | 0: none. What is encrypted is so as a whole, around this: see [`crate::crypt`] |
 //!
 //! The **checksum** is the first 12 bytes of BLAKE3, keyed with a key derived from the store's
 //! UUID, over

@@ -8,9 +8,10 @@ use super::SnapshotError;
 use super::frame::{Frames, Kind, StreamError};
 use super::stream::{self, Begin, Item};
 use crate::codec::{Serializers, Settings};
+use crate::crypt::Secret;
 use crate::store::{
-    ConnectOptions, CreateOptions, Incoming, Location, Position, Replica, Staged, Store,
-    StoreError, Version, read_parts,
+    ConnectOptions, CreateOptions, Encryption, Incoming, Location, Position, Replica, Staged,
+    Store, StoreError, Version, read_parts,
 };
 use crate::tree::snapshots::Listed;
 use crate::tree::{Entry, Fresh, PageSet, TreeError, hex, is_hidden, snapshots_key};
@@ -20,12 +21,14 @@ use crate::value::Key;
 const DOCS: usize = 256;
 
 /// How a snapshot is received.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ReceiveOptions {
     /// Undo what was written since the snapshot from which the stream goes on.
     pub force: bool,
     /// How long to wait for a holder of the store that is shutting down.
     pub wait: Duration,
+    /// What opens the store, if it is encrypted. One that is made is encrypted, if this is given.
+    pub key: Option<Secret>,
 }
 
 /// What was received.
@@ -135,6 +138,7 @@ fn target(
 ) -> Result<(Store, bool), SnapshotError> {
     let connect = ConnectOptions {
         wait: options.wait,
+        key: options.key.clone(),
         ..ConnectOptions::default()
     };
     let replica = Replica {
@@ -154,6 +158,7 @@ fn target(
             }
             let create = CreateOptions {
                 settings,
+                encryption: options.key.clone().map(Encryption::with),
                 replica: Some(replica),
                 ..CreateOptions::default()
             };

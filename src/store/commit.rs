@@ -1,8 +1,10 @@
 //! Committing a transaction: check, append to the journal, publish.
 //!
 //! The payload of a journal record is `[2, time, steps]`, with the steps as in [`crate::tree::Op`].
-//! Version 1 is the same without [`Op::Write`].
+//! Version 1 is the same without [`Op::Write`]. In an encrypted store it is sealed as drawn in
+//! [`crate::crypt`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +13,8 @@ use super::hooks::{Hooks, Write};
 use super::meters::Call;
 use super::record::Doc;
 use super::{API, Committed, Store, StoreError, Tx, limits, show_key};
+use crate::crypt::Cipher;
+use crate::journal::JournalRecord;
 use crate::tree::{
     Op, Pager, Presence, Time, TreeError, is_hidden, read_ops, read_time, write_ops, write_time,
 };
@@ -151,8 +155,9 @@ impl Store {
                 payload = written.map_err(|e| self.in_tree(tx, e))?;
             }
             if let Some(journal) = &inner.journal {
-                journal.append(seq, &payload)?;
-                inner.meters.journal_bytes.add(payload.len() as u64);
+                let written = seal_payload(inner.cipher(), seq, &payload)?;
+                journal.append(seq, &written)?;
+                inner.meters.journal_bytes.add(written.len() as u64);
             }
             if tx.linking {
                 inner.links.store(true, Ordering::Release);
@@ -290,9 +295,31 @@ pub(super) fn write_payload(time: Time, ops: &[Op], pager: &Pager) -> Result<Vec
     Ok(payload)
 }
 
-/// Reads the payload of a journal record.
-pub(super) fn read_payload(bytes: &[u8]) -> Result<Replay, TreeError> {
-    let mut r = Reader::new(bytes);
+/// The payload of the record `seq` as it stands in the journal, encrypted if there are keys.
+pub(super) fn seal_payload<'a>(
+    cipher: Option<&Cipher>,
+    seq: u64,
+    payload: &'a [u8],
+) -> Result<Cow<'a, [u8]>, StoreError> {
+    let Some(cipher) = cipher else {
+        return Ok(Cow::Borrowed(payload));
+    };
+    let sealed = cipher.seal_record(seq, payload);
+    sealed.map(Cow::Owned).map_err(|source| {
+        let source = TreeError::malformed(format!("journal record {seq}"), source);
+        StoreError::tree(&crate::tree::root_key(), source)
+    })
+}
+
+/// Reads the payload of a journal record, which is encrypted if there are keys.
+pub(super) fn read_payload(
+    record: &JournalRecord,
+    cipher: Option<&Cipher>,
+) -> Result<Replay, TreeError> {
+    let opened = cipher.map(|cipher| cipher.open_record(record.seq, &record.payload));
+    let opened = opened.transpose();
+    let opened = opened.map_err(|error| TreeError::malformed("a journal record", error))?;
+    let mut r = Reader::new(opened.as_deref().unwrap_or(&record.payload));
     let fields = r.array()?;
     let version = r.uint()?;
     if !KNOWN.contains(&version) {

@@ -13,6 +13,7 @@ use super::header::Header;
 use super::{Custom, Location, Store, StoreError, registry, storage};
 use crate::backend::{Access, Backend, Deadline};
 use crate::codec::Serializers;
+use crate::crypt::Secret;
 use crate::journal::Recovery;
 use crate::tree::PATIENCE;
 
@@ -21,6 +22,8 @@ use crate::tree::PATIENCE;
 pub struct ConnectOptions {
     /// The UUID it must have.
     pub id: Option<Uuid>,
+    /// What opens it, if it is encrypted; a store that is not is refused with it.
+    pub key: Option<Secret>,
     /// Whether writes are refused.
     pub read_only: bool,
     /// How long to wait for a holder that is shutting down.
@@ -40,6 +43,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             id: None,
+            key: None,
             read_only: false,
             wait: Duration::ZERO,
             cache: None,
@@ -65,7 +69,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::Format`], [`StoreError::Setting`],
     /// [`StoreError::WrongId`], [`StoreError::InUse`], [`StoreError::Front`], [`StoreError::Behind`],
-    /// or damage that was found.
+    /// [`StoreError::KeyNeeded`], [`StoreError::NotEncrypted`], [`StoreError::Key`], or damage that was
+    /// found.
     pub fn connect(location: &Location, options: &ConnectOptions) -> Result<Self, StoreError> {
         let left = match Self::open(location, options)? {
             Opened::Asked(store) => return Ok(store),
@@ -104,7 +109,7 @@ impl Store {
             }
         };
         let Some(dir) = location.directory() else {
-            let tiers = Tiers::plain(location, backend);
+            let tiers = Tiers::plain(location, backend).unlocked(location, options)?;
             let header = find_header(location, &tiers, options.id)?;
             let store = Self::start_over(location, tiers, guard, &header, options)?;
             return Ok(Opened::Asked(store));
@@ -112,6 +117,7 @@ impl Store {
         if options.read_only {
             let queue = left(location, dir, options, &backend)?;
             let tiers = Tiers::waiting(location, backend, queue.as_ref());
+            let tiers = tiers.unlocked(location, options)?;
             let header = find_header(location, &tiers, options.id)?;
             let store = Self::start_over(location, tiers, guard, &header, options)?;
             return Ok(Opened::Asked(store));
@@ -120,6 +126,7 @@ impl Store {
         let copies = options.front.as_ref().map(Copies::take).transpose()?;
         let queue = left(location, dir, options, &backend)?;
         let tiers = Tiers::waiting(location, backend, queue.as_ref());
+        let tiers = tiers.unlocked(location, options)?;
         let header = find_header(location, &tiers, options.id)?;
         let mark = take_mark(dir)?;
         let (Some(front), Some(copies)) = (&options.front, copies) else {
@@ -134,8 +141,9 @@ impl Store {
         let (tiers, queue) = match queue {
             None if front.done == Done::InFront && !as_left => {
                 let queue = Queue::attach(&front.dir, dir, Arc::clone(&tiers.backend))?;
+                let cipher = tiers.cipher;
                 let tiers = Tiers::waiting(location, tiers.backend, Some(&queue));
-                (tiers, Some(queue))
+                (Tiers { cipher, ..tiers }, Some(queue))
             }
             queue => (tiers, queue),
         };
@@ -162,7 +170,7 @@ impl Store {
         if let Some(mark) = Mark::read(dir)? {
             return Err(mark.refusal(location));
         }
-        let back = Tiers::plain(location, backend);
+        let back = Tiers::plain(location, backend).unlocked(location, options)?;
         let header = find_header(location, &back, options.id)?;
         let tiers = Layer::open(front, (dir, back, &header), options)?;
         let header = find_header(location, &tiers, options.id)?;
@@ -196,7 +204,7 @@ fn find_header(
     tiers: &Tiers,
     expected: Option<Uuid>,
 ) -> Result<Header, StoreError> {
-    let found = Header::read(&*tiers.backend, location, Deadline::after(PATIENCE))?;
+    let found = Header::read(&*tiers.readable(), location, Deadline::after(PATIENCE))?;
     let header = found.ok_or_else(|| StoreError::NotAStore {
         location: location.to_string(),
         reason: "it has no header".to_owned(),

@@ -2,6 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::codec::CodecError;
+use crate::crypt::CryptError;
 use crate::journal::JournalError;
 use crate::tree::TreeError;
 
@@ -97,6 +98,32 @@ pub enum StoreError {
         front: String,
         /// The file in the store that says so.
         mark: String,
+    },
+    /// The store is encrypted, and no key is given.
+    #[error(
+        "{location}: the store is encrypted; give --key-file FILE or --passcommand COMMAND, or run this \
+         where a passphrase can be asked for"
+    )]
+    KeyNeeded {
+        /// Where.
+        location: String,
+    },
+    /// A key is given for a store that is not encrypted.
+    #[error(
+        "{location}: a key is given, and this store is not encrypted; if it should be, it has been \
+         exchanged for another one: do not use it"
+    )]
+    NotEncrypted {
+        /// Where.
+        location: String,
+    },
+    /// The keys of a store cannot be had or changed.
+    #[error("{location}: {source}")]
+    Key {
+        /// Where.
+        location: String,
+        /// Why not.
+        source: CryptError,
     },
     /// The handle was opened for reading only.
     #[error("the store is open for reading only")]

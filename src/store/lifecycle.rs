@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use super::connect::ConnectOptions;
 use super::docs::{Docs, Slot};
 use super::front::Tiers;
 use super::header::{FORMAT, HEADER, Header, unknown};
+use super::keys::{self, Encryption};
 use super::meters::Meters;
 use super::pages::PageWrites;
 use super::record::Doc;
@@ -20,9 +22,11 @@ use super::{
     CommitState, Custom, Inner, Location, Store, StoreError, clock, fold, registry, show_key,
     storage,
 };
+use crate::backend::encrypted::Encrypted;
 use crate::backend::metered::{Calls, Metered};
-use crate::backend::{Backend, Deadline, Precondition};
+use crate::backend::{Access, Backend, Deadline, Precondition};
 use crate::codec::{Serializers, Settings};
+use crate::crypt::{Cipher, slots};
 use crate::journal::{JournalRecord, Recovery};
 use crate::tree::{
     Applier, Entry, Forest, PATIENCE, Pager, Presence, Time, TreeError, snapshots_key,
@@ -43,6 +47,8 @@ pub struct CreateOptions {
     pub settings: Settings,
     /// The serializers that this program knows.
     pub serializers: Serializers,
+    /// That it is encrypted, and how.
+    pub encryption: Option<Encryption>,
     /// That it is to receive the snapshots of another store.
     pub replica: Option<Replica>,
 }
@@ -114,23 +120,39 @@ impl Store {
                 options.id.unwrap_or_else(Uuid::new_v4),
             ),
         };
+        let deadline = Deadline::after(PATIENCE);
+        let cipher = match &options.encryption {
+            Some(encryption) => Some(keys::create(&*backend, location, id, encryption)?),
+            None => {
+                // Of a creation that was cut short.
+                backend.delete(slots::ADDRESS, Precondition::Any, deadline)?;
+                None
+            }
+        };
+        let tiers = Tiers {
+            cipher,
+            ..Tiers::plain(location, backend)
+        };
+        // The addresses of pages are hashes with this: who does not know it cannot tell from them
+        // whether the store has some content.
+        let own = tiers.cipher.as_ref().map_or(id, |cipher| cipher.page_id());
         let header = Header {
             id,
-            pages: options.replica.map_or(id, |replica| replica.page_id),
+            pages: options.replica.map_or(own, |replica| replica.page_id),
             format: FORMAT,
             created: options.replica.map_or(now, |replica| replica.created),
             settings: options.settings.clone(),
             folded: 0,
             clock: now,
         };
-        let deadline = Deadline::after(PATIENCE);
-        backend.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
-        backend.sync(deadline)?;
+        let storage = tiers.readable();
+        storage.put(HEADER, &header.seal()?, Precondition::Absent, deadline)?;
+        storage.sync(deadline)?;
         let options = ConnectOptions {
             serializers: options.serializers.clone(),
             ..ConnectOptions::default()
         };
-        Self::start(location, backend, guard, &header, &options)
+        Self::start_over(location, tiers, guard, &header, &options)
     }
 
     /// Whether there is a store. Where that cannot be found out, as without permission, the answer is
@@ -153,13 +175,17 @@ impl Store {
     /// # Errors
     /// As [`Store::connect`]; nothing but what belongs to the store is removed.
     pub fn delete(location: &Location, id: Uuid) -> Result<(), StoreError> {
-        let store = Self::connect(
+        let connected = Self::connect(
             location,
             &ConnectOptions {
                 id: Some(id),
                 ..ConnectOptions::default()
             },
-        )?;
+        );
+        let store = match connected {
+            Err(StoreError::KeyNeeded { .. }) => return Self::delete_unopened(location, id),
+            connected => connected?,
+        };
         store.inner.released.store(true, Ordering::Release);
         store.stop_folding();
         match location {
@@ -179,6 +205,24 @@ impl Store {
                 storage::remove(location, dir, JOURNAL)
             }
         }
+    }
+
+    /// Deletes an encrypted store, for which nobody needs its key.
+    fn delete_unopened(location: &Location, id: Uuid) -> Result<(), StoreError> {
+        let held = keys::hold(location, Access::ReadWrite, Duration::ZERO)?;
+        if held.id != id {
+            return Err(StoreError::WrongId {
+                location: location.to_string(),
+                found: held.id,
+                expected: id,
+            });
+        }
+        match (held.guard, location.directory()) {
+            (Some(guard), _) => registry::delete(guard),
+            (None, Some(dir)) => return storage::remove(location, dir, JOURNAL),
+            (None, None) => {}
+        }
+        Ok(())
     }
 
     /// Writes everything to disk and ends the use of the store through all handles. The store is
@@ -265,12 +309,7 @@ impl Store {
         wrap: impl FnOnce(Arc<dyn Backend>) -> Arc<dyn Backend>,
     ) -> Result<Self, StoreError> {
         let location = Location::Embedded(dir.to_owned());
-        let backend = storage::open(
-            &location,
-            dir,
-            crate::backend::Access::ReadWrite,
-            std::time::Duration::from_secs(10),
-        )?;
+        let backend = storage::open(&location, dir, Access::ReadWrite, Duration::from_secs(10))?;
         let header = Header::read(&*backend, &location, Deadline::after(PATIENCE))?;
         let header = header.ok_or(StoreError::Released)?;
         let options = ConnectOptions {
@@ -282,6 +321,7 @@ impl Store {
         Ok(store)
     }
 
+    #[cfg(test)]
     pub(super) fn start(
         location: &Location,
         backend: Arc<dyn Backend>,
@@ -308,7 +348,14 @@ impl Store {
             front,
             overlay,
             journal: journal_dir,
+            cipher,
         } = tiers;
+        let encrypted = cipher.map(|cipher| Arc::new(Encrypted::new(Arc::clone(&backend), cipher)));
+        let backend = match &encrypted {
+            Some(encrypted) => Arc::clone(encrypted) as Arc<dyn Backend>,
+            None => backend,
+        };
+        let cipher = encrypted.as_ref().map(|encrypted| &**encrypted.cipher());
         let calls = Arc::new(Calls::default());
         let backend = Arc::new(Metered::new(backend, Arc::clone(&calls)));
         let pager = Arc::new(Pager::new(backend, codec, header.pages, cache - cache / 4));
@@ -333,7 +380,7 @@ impl Store {
         }
         let clock = clock::Clock::after(header.clock);
         let last = match &mut recovery {
-            Some(recovery) => replay(recovery, header.folded, &docs, &clock, &pager)?,
+            Some(recovery) => replay(recovery, header.folded, &docs, &clock, (&pager, cipher))?,
             None => header.folded,
         };
         let replayed = docs.unwritten_weight();
@@ -352,6 +399,7 @@ impl Store {
             created: header.created,
             read_only,
             pager,
+            encrypted,
             journal_dir,
             docs,
             clock,
@@ -454,11 +502,11 @@ pub(super) fn replay(
     folded: u64,
     docs: &Docs,
     clock: &clock::Clock,
-    pager: &Pager,
+    pages: (&Pager, Option<&Cipher>),
 ) -> Result<u64, StoreError> {
     let durable = recovery.durable();
     let records = recovery.take_records();
-    replay_records(&records, (durable, folded), docs, clock, pager)
+    replay_records(&records, (durable, folded), docs, clock, pages)
 }
 
 /// Applies records that follow `folded`. Those known to be durable when a later one was written
@@ -468,14 +516,14 @@ pub(super) fn replay_records(
     (durable, folded): (u64, u64),
     docs: &Docs,
     clock: &clock::Clock,
-    pager: &Pager,
+    (pager, cipher): (&Pager, Option<&Cipher>),
 ) -> Result<u64, StoreError> {
     let mut last = folded;
     let mut presence = Presence::new(pager);
     for record in records {
         let at = || format!("record {} of the journal", record.seq);
         let malformed = |source: TreeError| StoreError::Tree { key: at(), source };
-        let replay = read_payload(&record.payload).map_err(malformed)?;
+        let replay = read_payload(record, cipher).map_err(malformed)?;
         for op in &replay.ops {
             if misses_page(op, &mut presence)? {
                 if record.seq <= durable {

@@ -27,6 +27,7 @@ mod front;
 mod header;
 mod hooks;
 mod incoming;
+mod keys;
 mod lifecycle;
 mod limits;
 mod links;
@@ -68,6 +69,7 @@ pub use front::{Copied, Done, FrontOptions};
 pub use header::FORMAT;
 pub use hooks::{ApiOp, Write, WriteHook};
 pub use incoming::Staged;
+pub use keys::Encryption;
 pub use lifecycle::{CreateOptions, Replica};
 pub use location::{AtPath, Custom, Location};
 pub use log::Log;
@@ -79,8 +81,10 @@ pub use rewrite::Rewritten;
 pub use round::Round;
 pub use tx::Tx;
 
+use crate::backend::encrypted::Encrypted;
 use crate::backend::tiered::Tally;
 use crate::codec::Settings;
+use crate::crypt::Cipher;
 use crate::journal::Journal;
 use crate::tree::{Entry, Op, Pager, Time};
 use crate::value::{Key, edn};
@@ -108,6 +112,8 @@ struct Inner {
     created: Time,
     read_only: bool,
     pager: Arc<Pager>,
+    /// What encrypts everything, if the store is encrypted.
+    encrypted: Option<Arc<Encrypted>>,
     /// The journal's directory.
     journal_dir: Option<PathBuf>,
     docs: docs::Docs,
@@ -204,6 +210,10 @@ impl std::fmt::Debug for dyn Observer {
 }
 
 impl Inner {
+    fn cipher(&self) -> Option<&Cipher> {
+        Some(&**self.encrypted.as_ref()?.cipher())
+    }
+
     fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
     }

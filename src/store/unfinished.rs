@@ -10,9 +10,11 @@ use std::time::Duration;
 use super::lifecycle::JOURNAL;
 use super::{Location, StoreError, storage};
 use crate::backend::{Access, Backend, Deadline, LOCK_FILE};
+use crate::crypt::slots;
 use crate::tree::PATIENCE;
 
-/// The storage in `dir`, if it is whole and nothing was ever put into it: the header comes first.
+/// The storage in `dir`, if it is whole and nothing was ever put into it but the slots of an encrypted
+/// store: then comes the header.
 pub fn blank(location: &Location, dir: &Path) -> Result<Option<Arc<dyn Backend>>, StoreError> {
     if !storage::exists(location, dir)? || dir.join(JOURNAL).exists() {
         return Ok(None);
@@ -21,9 +23,9 @@ pub fn blank(location: &Location, dir: &Path) -> Result<Option<Arc<dyn Backend>>
     let Ok(found) = storage::open(location, dir, Access::Read, Duration::ZERO) else {
         return Ok(None);
     };
-    let blobs = found.list(b"", None, 1, Deadline::after(PATIENCE))?;
+    let blobs = found.list(b"", None, 2, Deadline::after(PATIENCE))?;
     drop(found);
-    if !blobs.is_empty() {
+    if blobs.iter().any(|address| address != slots::ADDRESS) {
         return Ok(None);
     }
     storage::open(location, dir, Access::ReadWrite, Duration::ZERO).map(Some)

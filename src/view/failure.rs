@@ -44,6 +44,9 @@ fn from_store(e: StoreError) -> ViewError {
         | StoreError::NotAStore { .. }
         | StoreError::BadLocation { .. }
         | StoreError::WrongId { .. }
+        | StoreError::KeyNeeded { .. }
+        | StoreError::NotEncrypted { .. }
+        | StoreError::Key { .. }
         | StoreError::Format { .. }
         | StoreError::Setting { .. }
         | StoreError::InUse { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use konserve_fs::backend::{Backend, BackendError, Batch, Deadline, MAX_ADDRESS, Precondition};
+use konserve_fs::backend::{Backend, BackendError, Batch, Deadline, Precondition};
 
 use crate::storages::soon;
 
@@ -41,15 +41,10 @@ pub fn a_blob_is_read_back(backend: &dyn Backend) {
 }
 
 pub fn an_address_may_hold_any_bytes(backend: &dyn Backend) {
+    let longest = backend.capabilities().max_address;
     let every: Vec<u8> = (0..=255).collect();
     let addresses: Vec<Vec<u8>> = (0..=255_u8)
-        .flat_map(|byte| {
-            [
-                vec![byte],
-                vec![byte; MAX_ADDRESS],
-                [&[byte], &*every].concat(),
-            ]
-        })
+        .flat_map(|byte| [vec![byte], vec![byte; longest], [&[byte], &*every].concat()])
         .collect();
     for address in &addresses {
         put(backend, address, address);
@@ -64,7 +59,8 @@ pub fn addresses_of_other_lengths_are_refused(backend: &dyn Backend) {
         Err(BackendError::BadAddress { length, .. }) => assert_eq!(length, expected),
         other => panic!("{other:?}"),
     };
-    for address in [vec![], vec![b'a'; MAX_ADDRESS + 1], vec![b'a'; 100_000]] {
+    let longest = backend.capabilities().max_address;
+    for address in [vec![], vec![b'a'; longest + 1], vec![b'a'; 100_000]] {
         let length = address.len();
         refused(backend.get(&address, soon()).map(drop), length);
         refused(

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use konserve_fs::backend::behind::{Behind, Bound, Carrying};
 use konserve_fs::backend::embedded::Embedded;
+use konserve_fs::backend::encrypted::Encrypted;
 use konserve_fs::backend::faulty::{Faults, Faulty};
 use konserve_fs::backend::file::Files;
 #[cfg(any(feature = "lmdb", feature = "rocksdb"))]
@@ -16,6 +17,7 @@ use konserve_fs::backend::metered::{Calls, Metered};
 use konserve_fs::backend::overlay::Overlay;
 use konserve_fs::backend::tiered::{Front, Tiered, Writes};
 use konserve_fs::backend::{Access, Backend, Deadline, Lock, Precondition, Result};
+use konserve_fs::crypt::{Cipher, Cost, KeyBlob, Padding, Secret};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -224,6 +226,45 @@ pub fn laid_over_full() -> Storage {
         assert!(overlay.delete(&address, Precondition::Any, soon()).unwrap());
     }
     Storage::in_memory(overlay)
+}
+
+/// Keys of a store, from a passphrase that nobody keeps.
+pub fn cipher(padding: Padding) -> Arc<Cipher> {
+    let secret = Secret::passphrase("of this test").unwrap();
+    let made = KeyBlob::create(Uuid::nil(), &secret, (Cost::LEAST, 0), padding);
+    Arc::new(made.unwrap().1)
+}
+
+/// A storage of which everything is encrypted.
+fn encrypted(below: Storage, padding: Padding) -> Storage {
+    Storage {
+        backend: Arc::new(Encrypted::new(below.backend, cipher(padding))),
+        _dir: below._dir,
+    }
+}
+
+pub fn encrypted_memory() -> Storage {
+    encrypted(memory(), Padding::None)
+}
+
+pub fn encrypted_embedded() -> Storage {
+    encrypted(embedded(), Padding::None)
+}
+
+pub fn encrypted_limited() -> Storage {
+    encrypted(limited(), Padding::None)
+}
+
+pub fn encrypted_queue() -> Storage {
+    encrypted(written_behind(), Padding::None)
+}
+
+pub fn encrypted_layers() -> Storage {
+    encrypted(laid_over_memory(), Padding::None)
+}
+
+pub fn padded_memory() -> Storage {
+    encrypted(memory(), Padding::Padme)
 }
 
 pub fn tiered_limited() -> Storage {

@@ -233,7 +233,7 @@ pub fn open(location: &Location, states: &[State], thorough: bool) -> Outcome {
         let before = State::of(&store).map_err(fail)?;
         store.release().map_err(fail)?;
         let mut findings = Findings::default();
-        check(location, &mut findings).map_err(fail)?;
+        check(location, None, &mut findings).map_err(fail)?;
         if !findings.0.is_empty() {
             return Err(format!("damage: {:?}", findings.0));
         }

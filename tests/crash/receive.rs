@@ -119,7 +119,7 @@ impl Left<'_> {
             gc::reclaim(&store).map_err(|e| format!("freeing: {e}"))?;
             store.release().map_err(fail)?;
             let mut findings = Findings::default();
-            let report = check(location, &mut findings).map_err(fail)?;
+            let report = check(location, None, &mut findings).map_err(fail)?;
             if !findings.0.is_empty() || report.garbage > 0 {
                 return Err(format!("{} pages left, {:?}", report.garbage, findings.0));
             }

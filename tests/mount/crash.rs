@@ -145,6 +145,17 @@ fn killing_the_daemon_under_a_mixed_load_loses_and_tears_nothing() {
 }
 
 #[test]
+fn killing_the_daemon_of_an_encrypted_store_loses_and_tears_nothing() {
+    let seed = seed();
+    umask(Mode::from_bits_truncate(0o022));
+    let m = Mount::encrypted();
+    let mut workers: Vec<Worker> = (0..4)
+        .map(|n| Worker::files(n, seed ^ (n as u64 + 1)))
+        .collect();
+    kill_under_load(&m, &mut workers, seed);
+}
+
+#[test]
 fn killing_the_daemon_of_what_lies_over_a_store_loses_and_tears_nothing() {
     let seed = seed();
     umask(Mode::from_bits_truncate(0o022));

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -29,6 +30,11 @@ pub fn edn(text: &str) -> Value {
         Ok(value) => value,
         Err(error) => panic!("not EDN: {error}\n{text}"),
     }
+}
+
+/// The kind of store that is asked for.
+fn kind() -> String {
+    std::env::var("KFS_KIND").unwrap_or_else(|_| "kfs".to_owned())
 }
 
 /// A store and the place where it is, or can be, mounted.
@@ -60,20 +66,48 @@ impl Mount {
         it
     }
 
-    /// A new store, of the kind that `KFS_KIND` names (`kfs` or `file`).
+    /// A new store, of the kind that `KFS_KIND` names (`kfs` or `file`), encrypted if `KFS_ENCRYPTED` is
+    /// set.
     #[track_caller]
     pub fn unmounted() -> Self {
-        Self::of_kind(&std::env::var("KFS_KIND").unwrap_or_else(|_| "kfs".to_owned()))
+        if std::env::var_os("KFS_ENCRYPTED").is_some() {
+            return Self::locked();
+        }
+        Self::of_kind(&kind())
+    }
+
+    /// A new store that is encrypted, mounted. Its key is a credential of all that runs.
+    #[track_caller]
+    pub fn encrypted() -> Self {
+        let it = Self::locked();
+        it.mount();
+        it
+    }
+
+    /// A new store that is encrypted.
+    #[track_caller]
+    fn locked() -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.key(&[7; 64]);
+        let key = sandbox.path("credentials/kfs.key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let key = key.to_str().unwrap().to_owned();
+        Self::made(sandbox, &kind(), &["--encrypt", "--key-file", &key])
     }
 
     /// A new store of a kind: the scheme of its location.
     #[track_caller]
     pub fn of_kind(kind: &str) -> Self {
-        let sandbox = Sandbox::new();
+        Self::made(Sandbox::new(), kind, &[])
+    }
+
+    /// A new store in a sandbox, of a kind, made with further arguments.
+    #[track_caller]
+    pub fn made(sandbox: Sandbox, kind: &str, args: &[&str]) -> Self {
         let store = sandbox.path("store");
         let it = Self::of(sandbox, store);
         let location = format!("{kind}:{}", it.store.display());
-        it.sandbox.kfs(["init", &location]).ok();
+        it.sandbox.kfs([&["init", &location], args].concat()).ok();
         it
     }
 

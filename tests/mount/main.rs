@@ -4,7 +4,7 @@
 //! files with `user.*` attributes; some need root. What is missing fails the test that needs it
 //! and says so: nothing is skipped but what is about emacs. Long runs are asked for by environment
 //! variables: `KFS_KILLS` (crash), `KFS_FLIPS` (damage), `KFS_HISTORIES`, `KFS_SEED` (repeats a run). `KFS_KIND=file`
-//! runs them on stores of a file per blob.
+//! runs them on stores of a file per blob, `KFS_ENCRYPTED=1` on encrypted ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,6 +27,7 @@ mod differential;
 mod documents;
 mod dying;
 mod editors;
+mod encryption;
 mod engine;
 mod errno;
 mod files;

@@ -1,5 +1,6 @@
 //! Running programs, `kfs` among them, in an environment of their own.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Read, Write};
@@ -7,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::Once;
 use std::sync::mpsc;
 use std::thread;
@@ -174,6 +176,8 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
 #[derive(Debug)]
 pub struct Sandbox {
     dir: tempfile::TempDir,
+    /// What programs have in their environment besides.
+    variables: Mutex<BTreeMap<String, OsString>>,
 }
 
 impl Sandbox {
@@ -186,7 +190,26 @@ impl Sandbox {
         for name in ["run", "home"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir }
+        let variables = Mutex::default();
+        Self { dir, variables }
+    }
+
+    /// Sets a variable in the environment of what runs from now on.
+    pub fn set(&self, name: &str, value: impl Into<OsString>) {
+        let mut variables = self.variables.lock().unwrap();
+        variables.insert(name.to_owned(), value.into());
+    }
+
+    /// Removes one that was set.
+    pub fn unset(&self, name: &str) {
+        self.variables.lock().unwrap().remove(name);
+    }
+
+    /// Makes this the key that programs have as a credential.
+    pub fn key(&self, bytes: &[u8]) {
+        let dir = self.make_dir("credentials");
+        fs::write(dir.join("kfs.key"), bytes).unwrap();
+        self.set("CREDENTIALS_DIRECTORY", dir);
     }
 
     /// A path in the directory, which is outside of every mount.
@@ -216,6 +239,7 @@ impl Sandbox {
             .env("T", self.dir.path())
             .env_remove("EDITOR")
             .env_remove("VISUAL")
+            .envs(&*self.variables.lock().unwrap())
     }
 
     /// Runs `kfs`.

@@ -169,7 +169,7 @@ fn a_store_is_not_opened_without_the_front_in_which_something_waits() {
             assert!(why.contains(word), "{why}");
         }
         let mut told = Told::default();
-        let checked = check(&b.place, &mut told);
+        let checked = check(&b.place, None, &mut told);
         assert!(
             matches!(checked, Err(StoreError::Behind { .. })),
             "{checked:?}"

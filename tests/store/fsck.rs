@@ -56,7 +56,7 @@ pub(super) fn released(store: Store) -> (Report, Vec<Finding>) {
     let location = store.location().clone();
     store.release().unwrap();
     let mut told = Told::default();
-    let report = check(&location, &mut told).unwrap();
+    let report = check(&location, None, &mut told).unwrap();
     (report, told.findings)
 }
 
@@ -292,7 +292,7 @@ fn a_check_beside_writers_finds_nothing_where_nothing_is() {
 pub(super) fn repaired(s: Store) -> (Store, Vec<Vec<Key>>, std::path::PathBuf) {
     let location = s.location().clone();
     s.release().unwrap();
-    let done = repair(&location, None).unwrap();
+    let done = repair(&location, None, None).unwrap();
     assert_eq!(done.left, []);
     let cuts = done.cuts.into_iter().map(|cut| cut.path).collect();
     let store = Store::connect(&location, &ConnectOptions::default()).unwrap();
@@ -356,7 +356,7 @@ fn a_repair_without_damage_changes_nothing() {
     s.assoc(&Key::text("a"), &long("a")).unwrap();
     let location = s.location().clone();
     s.release().unwrap();
-    let done = repair(&location, None).unwrap();
+    let done = repair(&location, None, None).unwrap();
     assert!(done.cuts.is_empty() && done.aside.is_none());
     assert!(!dir.path().join("s/quarantine").exists());
 }
@@ -447,7 +447,7 @@ fn counted_names_of_linked_files_are_no_damage_folded_or_not() {
     link(&s, "[\"new\"]", &["[\"g\"]"]);
     drop(s);
     let mut told = Told::default();
-    let report = check(&location, &mut told).unwrap();
+    let report = check(&location, None, &mut told).unwrap();
     assert!(report.journal > 0);
     assert_eq!(told.findings, []);
 }

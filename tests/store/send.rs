@@ -112,7 +112,7 @@ fn assert_received(sender: &Store, name: &str, location: &Location) {
     assert_eq!(report.garbage, 0);
     store.release().unwrap();
     if location.directory().is_some() {
-        let report = check(location, &mut found).unwrap();
+        let report = check(location, None, &mut found).unwrap();
         assert!(report.complete && found.0.is_empty(), "{:?}", found.0);
     }
 }

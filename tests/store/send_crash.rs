@@ -159,7 +159,7 @@ fn kill_everywhere(kind: fn(std::path::PathBuf) -> Location, full: bool, keys: i
         gc::reclaim(&target).unwrap();
         target.release().unwrap();
         let mut found = Watch::default();
-        let report = check(&location, &mut found).unwrap();
+        let report = check(&location, None, &mut found).unwrap();
         assert!(
             report.complete && found.0.is_empty(),
             "{call}: {:?}",

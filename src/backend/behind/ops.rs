@@ -70,6 +70,7 @@ impl Backend for Behind {
             ordered: true,
             survives_kill: true,
             sharing: Sharing::Exclusive,
+            max_address: back.max_address,
             max_blob: back.max_blob,
             max_batch: if back.atomic_batch {
                 back.max_batch

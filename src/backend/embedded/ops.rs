@@ -11,8 +11,9 @@ use super::tree::{Stored, Tree};
 use super::{Embedded, NAME, Writing, check};
 use crate::backend::log::from_log;
 use crate::backend::{
-    Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Flaw, MAX_BATCH, MAX_BLOB,
-    Meter, Operation, Precondition, Result, Sharing, Written, check_address, check_size, clip,
+    Backend, BackendError, Batch, BatchOp, Blob, Capabilities, Deadline, Flaw, MAX_ADDRESS,
+    MAX_BATCH, MAX_BLOB, Meter, Operation, Precondition, Result, Sharing, Written, check_address,
+    check_size, clip,
 };
 use crate::journal::Journal;
 
@@ -175,6 +176,7 @@ impl Backend for Embedded {
             ordered: true,
             survives_kill: true,
             sharing: Sharing::Exclusive,
+            max_address: MAX_ADDRESS,
             max_blob: MAX_BLOB,
             max_batch: MAX_BATCH,
         }

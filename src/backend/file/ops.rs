@@ -6,8 +6,8 @@ use super::{Files, NAME, Writing};
 use crate::backend::log::record::{self, Write};
 use crate::backend::log::{changes, from_log};
 use crate::backend::{
-    Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_BATCH, MAX_BLOB, Operation,
-    Precondition, Result, Sharing, Written, check_address, check_size,
+    Backend, BackendError, Batch, Blob, Capabilities, Deadline, MAX_ADDRESS, MAX_BATCH, MAX_BLOB,
+    Operation, Precondition, Result, Sharing, Written, check_address, check_size,
 };
 
 impl Files {
@@ -90,6 +90,7 @@ impl Backend for Files {
             ordered: true,
             survives_kill: true,
             sharing: Sharing::Exclusive,
+            max_address: MAX_ADDRESS,
             max_blob: MAX_BLOB,
             max_batch: MAX_BATCH,
         }

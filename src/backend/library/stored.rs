@@ -265,6 +265,7 @@ impl<E: Engine> Backend for Stored<E> {
             ordered: true,
             survives_kill: true,
             sharing: Sharing::Exclusive,
+            max_address: MAX_ADDRESS,
             max_blob: MAX_BLOB,
             max_batch: MAX_BATCH,
         }

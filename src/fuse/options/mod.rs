@@ -46,6 +46,8 @@ pub struct MountOptions {
     pub cache: Option<u64>,
     /// `front=DIR`: a directory on a faster disk that keeps copies of what the store has.
     pub front: Option<PathBuf>,
+    /// `key-file=FILE`: what opens an encrypted store.
+    pub key_file: Option<PathBuf>,
     /// `around`: writes go around the front.
     pub around: bool,
     /// `behind`: writes are done when they are in the front.
@@ -224,6 +226,7 @@ impl Default for MountOptions {
             writeback: false,
             cache: None,
             front: None,
+            key_file: None,
             around: false,
             behind: false,
             overlay: false,

@@ -1,6 +1,7 @@
 //! Reading a list of options.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Audience, MountOptions};
@@ -50,7 +51,7 @@ pub enum OptionError {
 
 const KNOWN: &str = "ro rw allow_other allow_root default_permissions no_default_permissions \
     uid=N gid=N umask=OCTAL fmask=OCTAL dmask=OCTAL strict infer atime noatime suid nosuid dev nodev \
-    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES front=DIR around behind overlay front-size=BYTES populate without-front sweep=AGE snapshot=AGE \
+    exec noexec fsname=NAME subtype=NAME writeback cache=BYTES key-file=FILE front=DIR around behind overlay front-size=BYTES populate without-front sweep=AGE snapshot=AGE \
     keep-last=N keep-hourly=N keep-daily=N keep-weekly=N keep-monthly=N keep-yearly=N nonempty threads=N \
     timeout=SECONDS, and those of \
     /etc/fstab: defaults async auto noauto user nouser users owner group relatime _netdev nofail x-*";
@@ -164,10 +165,8 @@ impl MountOptions {
             "dmask" => self.entries.dmask = Some(mask(name, value)?),
             "fsname" => self.fsname = Some(text(name, value)?),
             "subtype" => self.subtype = text(name, value)?,
-            "front" => {
-                let dir = std::path::absolute(text(name, value)?);
-                self.front = Some(dir.map_err(|_| unwanted_value(name, value))?);
-            }
+            "front" => self.front = Some(path(name, value)?),
+            "key-file" | "key_file" => self.key_file = Some(path(name, value)?),
             "front-size" => self.front_size = Some(bytes(name, value)?),
             "cache" => self.cache = Some(bytes(name, value)?),
             "sweep" => self.sweep = Some(span(name, value)?),
@@ -244,6 +243,10 @@ fn mask(name: &str, value: &str) -> Result<u32, OptionError> {
         .ok()
         .filter(|mask| *mask <= 0o777)
         .ok_or_else(|| bad_value(name, value, "an octal number up to 777"))
+}
+
+fn path(name: &str, value: &str) -> Result<PathBuf, OptionError> {
+    std::path::absolute(text(name, value)?).map_err(|_| unwanted_value(name, value))
 }
 
 fn text(name: &str, value: &str) -> Result<String, OptionError> {

@@ -66,7 +66,7 @@ impl Check<'_> {
         documents: &mut Documents<'_>,
     ) -> Result<(), Ended> {
         let what = format!("journal record {}", record.seq);
-        let replay = match read_payload(&record.payload) {
+        let replay = match read_payload(record, subject.cipher.as_deref()) {
             Ok(replay) => replay,
             Err(error) => {
                 self.found(Finding::damage(&[], what, error));
@@ -99,7 +99,8 @@ impl Check<'_> {
                 let docs = Docs::new(Arc::clone(&subject.pager), 1 << 20);
                 docs.read_epochs()?;
                 let clock = clock::Clock::after(time);
-                lifecycle::replay(&mut recovery, folded, &docs, &clock, &subject.pager)
+                let pages = (&*subject.pager, subject.cipher.as_deref());
+                lifecycle::replay(&mut recovery, folded, &docs, &clock, pages)
             });
         match replayed {
             Ok(_) => {}

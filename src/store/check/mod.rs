@@ -23,11 +23,12 @@ use super::front::behind::Mark;
 use super::header::Header;
 use super::lifecycle::JOURNAL;
 use super::storage::{self, in_use, missing_or_other};
-use super::{Location, Store, StoreError, show_key};
+use super::{Location, Store, StoreError, keys, show_key};
 use crate::backend::embedded;
 use crate::backend::tiered::past_the_front;
 use crate::backend::{Access, BackendError, Deadline, Flaw};
 use crate::codec::{Codec, Compressor, Serializers};
+use crate::crypt::{Cipher, Secret};
 use crate::tree::{PATIENCE, Pager};
 use crate::value::Key;
 
@@ -100,14 +101,23 @@ pub trait Watcher {
     fn found(&mut self, finding: Finding);
 }
 
-/// Checks a store that nobody uses.
+/// Checks a store that nobody uses, with what opens it, if it is encrypted.
 ///
 /// # Errors
 /// [`StoreError::Missing`], [`StoreError::NotAStore`], [`StoreError::InUse`],
-/// [`StoreError::Format`], or a failure of the system. Damage is a [`Finding`].
-pub fn check(location: &Location, watcher: &mut dyn Watcher) -> Result<Report, StoreError> {
+/// [`StoreError::Format`], [`StoreError::KeyNeeded`], [`StoreError::NotEncrypted`],
+/// [`StoreError::Key`], or a failure of the system. Damage is a [`Finding`].
+pub fn check(
+    location: &Location,
+    key: Option<&Secret>,
+    watcher: &mut dyn Watcher,
+) -> Result<Report, StoreError> {
     let Some(dir) = location.directory() else {
-        return Store::connect(location, &super::ConnectOptions::default())?.check(watcher);
+        let options = super::ConnectOptions {
+            key: key.cloned(),
+            ..super::ConnectOptions::default()
+        };
+        return Store::connect(location, &options)?.check(watcher);
     };
     if !storage::exists(location, dir)? {
         return Err(missing_or_other(dir, location));
@@ -116,7 +126,7 @@ pub fn check(location: &Location, watcher: &mut dyn Watcher) -> Result<Report, S
         return Err(mark.refusal(location));
     }
     let mut check = Check::new(watcher);
-    if let Some(subject) = open(location, dir, &mut check)? {
+    if let Some(subject) = open(location, (dir, key), &mut check)? {
         check.all(&subject)?;
     }
     Ok(check.report)
@@ -126,7 +136,7 @@ pub fn check(location: &Location, watcher: &mut dyn Watcher) -> Result<Report, S
 /// to look at.
 fn open(
     location: &Location,
-    dir: &Path,
+    (dir, key): (&Path, Option<&Secret>),
     check: &mut Check<'_>,
 ) -> Result<Option<Subject>, StoreError> {
     let backend = match storage::open_backend(location, dir, Access::Read, Duration::ZERO) {
@@ -154,6 +164,8 @@ fn open(
         }
         Err(error) => return Err(in_use(location, error)),
     };
+    let cipher = keys::unlock(&*backend, location, key)?;
+    let backend = keys::over(backend, cipher.as_ref());
     let journal = dir.join(JOURNAL);
     let header = match Header::read(&*backend, location, Deadline::after(PATIENCE)) {
         Ok(Some(header)) => Some(header),
@@ -188,6 +200,7 @@ fn open(
         pager: Arc::new(pager),
         id,
         header,
+        cipher,
         journal: Some(journal),
         live: false,
     }))
@@ -201,6 +214,8 @@ struct Subject {
     id: Uuid,
     /// If it can be read.
     header: Option<Header>,
+    /// What its journal is encrypted with.
+    cipher: Option<Arc<Cipher>>,
     journal: Option<std::path::PathBuf>,
     /// Whether it is in use.
     live: bool,
@@ -310,6 +325,11 @@ impl Store {
             pager: Arc::clone(&self.inner.pager),
             id: self.id(),
             header,
+            cipher: self
+                .inner
+                .encrypted
+                .as_ref()
+                .map(|e| Arc::clone(e.cipher())),
             journal: self.inner.journal_dir.clone(),
             live: true,
         };

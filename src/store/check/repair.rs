@@ -12,17 +12,19 @@ use super::names::Names;
 use super::records::of_page;
 use super::{Finding, HEADER, Report, Watcher, check, key_of, reason, record_name};
 use crate::backend::embedded::{self, Embedded};
+use crate::backend::encrypted::Encrypted;
 use crate::backend::{Access, Backend, BackendError, Deadline, Precondition, file, replace_dir};
 use crate::codec::{Codec, Compressor, Serializers, Settings};
+use crate::crypt::{Cipher, CryptError, Secret};
 use crate::journal::{self, Journal, JournalRecord};
-use crate::store::commit::{read_payload, write_payload};
+use crate::store::commit::{read_payload, seal_payload, write_payload};
 use crate::store::docs::Docs;
 use crate::store::front;
 use crate::store::header::{self, Header};
 use crate::store::lifecycle::{self, JOURNAL};
 use crate::store::record::{self, Doc, LIVE};
 use crate::store::storage::{self, in_use};
-use crate::store::{ConnectOptions, Location, Store, StoreError, clock};
+use crate::store::{ConnectOptions, Location, Store, StoreError, clock, keys};
 use crate::tree::{
     Cut, Entry, Folder, Node, Op, PATIENCE, Pager, Time, links_key, page_key, root_dirs, root_key,
     snapshots, snapshots_key,
@@ -67,12 +69,17 @@ impl Watcher for Collected {
 }
 
 /// Repairs a store that nobody uses: keeps what is damaged in `aside` (a directory in the store if
-/// not given), takes it out of the store, and checks again.
+/// not given), takes it out of the store, and checks again. `key` opens it, if it is encrypted; what is
+/// kept aside then is so, too.
 ///
 /// # Errors
 /// Those of [`check`]; [`StoreError::BadLocation`] for a store that is not on disk. A repair that
 /// ended early can be done again.
-pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, StoreError> {
+pub fn repair(
+    location: &Location,
+    key: Option<&Secret>,
+    aside: Option<&Path>,
+) -> Result<Repair, StoreError> {
     let Some(dir) = location.directory() else {
         return Err(StoreError::BadLocation {
             location: location.to_string(),
@@ -80,7 +87,7 @@ pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, Store
         });
     };
     let mut found = Collected::default();
-    let report = check(location, &mut found)?;
+    let report = check(location, key, &mut found)?;
     if report.damaged == 0 {
         return Ok(Repair {
             cuts: Vec::new(),
@@ -98,11 +105,15 @@ pub fn repair(location: &Location, aside: Option<&Path>) -> Result<Repair, Store
     // are gone through once more.
     let mut again = true;
     loop {
-        deep(|| all(location, dir, &aside, &mut cuts))?;
+        deep(|| all(location, (dir, key), &aside, &mut cuts))?;
         // Folds what the journal has: from here on the store is as any other.
-        Store::connect(location, &ConnectOptions::default())?.release()?;
+        let options = ConnectOptions {
+            key: key.cloned(),
+            ..ConnectOptions::default()
+        };
+        Store::connect(location, &options)?.release()?;
         let mut left = Collected::default();
-        let report = check(location, &mut left)?;
+        let report = check(location, key, &mut left)?;
         if report.damaged == 0 || !std::mem::take(&mut again) {
             return Ok(Repair {
                 cuts,
@@ -133,7 +144,7 @@ fn deadline() -> Deadline {
 
 fn all(
     location: &Location,
-    dir: &Path,
+    (dir, key): (&Path, Option<&Secret>),
     aside: &Path,
     cuts: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
@@ -147,7 +158,11 @@ fn all(
         Location::Lmdb(_) | Location::RocksDb(_) | Location::Custom(_) | Location::Memory(_) => {}
     }
     let backend = storage::open(location, dir, Access::ReadWrite, Duration::ZERO)?;
-    let header = header(location, dir, &*backend, aside, cuts)?;
+    let cipher = keys::unlock(&*backend, location, key)?;
+    let below = Below { backend, cipher };
+    below.remove_foreign(aside, cuts)?;
+    let backend = keys::over(Arc::clone(&below.backend), below.cipher.as_ref());
+    let header = header(location, (dir, &*backend), &below, aside, cuts)?;
     let codec = header.codec(&Serializers::default(), location)?;
     let pager = Arc::new(Pager::new(
         Arc::clone(&backend),
@@ -157,6 +172,7 @@ fn all(
     ));
     let mut knife = Knife {
         pager: Arc::clone(&pager),
+        below,
         header,
         aside: aside.to_owned(),
         files: None,
@@ -198,8 +214,8 @@ fn engine(
 /// records how far they are.
 fn header(
     location: &Location,
-    dir: &Path,
-    backend: &dyn Backend,
+    (dir, backend): (&Path, &dyn Backend),
+    below: &Below,
     aside: &Path,
     cuts: &mut Vec<Finding>,
 ) -> Result<Header, StoreError> {
@@ -209,7 +225,7 @@ fn header(
         Err(error @ (StoreError::Format { .. } | StoreError::Setting { .. })) => return Err(error),
         Err(error) => reason(error),
     };
-    keep(backend, header::HEADER, aside)?;
+    below.keep(header::HEADER, aside)?;
     let Some(id) = journal::owner(&dir.join(JOURNAL)) else {
         return Err(StoreError::NotAStore {
             location: location.to_string(),
@@ -223,7 +239,7 @@ fn header(
     let codec = Codec::new(id, Compressor::Lz4);
     let mut header = Header {
         id,
-        pages: id,
+        pages: below.cipher.as_ref().map_or(id, |cipher| cipher.page_id()),
         format: header::FORMAT,
         created: Time::now(),
         settings: Settings::default(),
@@ -268,7 +284,39 @@ fn addresses(backend: &dyn Backend) -> Result<Vec<Vec<u8>>, StoreError> {
     }
 }
 
-/// Keeps a blob aside, as far as it can be read.
+/// The storage itself, where everything is encrypted if there are keys.
+struct Below {
+    backend: Arc<dyn Backend>,
+    cipher: Option<Arc<Cipher>>,
+}
+
+impl Below {
+    /// Keeps a blob aside, as far as it can be read.
+    fn keep(&self, address: &[u8], aside: &Path) -> Result<(), StoreError> {
+        match &self.cipher {
+            Some(cipher) => keep(&*self.backend, &cipher.conceal(address), aside),
+            None => keep(&*self.backend, address, aside),
+        }
+    }
+
+    /// Takes away what stands under addresses that no key of the store has made.
+    fn remove_foreign(&self, aside: &Path, cuts: &mut Vec<Finding>) -> Result<(), StoreError> {
+        let Some(cipher) = &self.cipher else {
+            return Ok(());
+        };
+        let encrypted = Encrypted::new(Arc::clone(&self.backend), Arc::clone(cipher));
+        for address in encrypted.foreign(deadline())? {
+            keep(&*self.backend, &address, aside)?;
+            self.backend
+                .delete(&address, Precondition::Any, deadline())?;
+            let what = format!("the blob at {}", address.escape_ascii());
+            cuts.push(Finding::damage(&[], what, CryptError::Authentication));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps what stands at an address of a storage aside, as far as it can be read.
 fn keep(backend: &dyn Backend, address: &[u8], aside: &Path) -> Result<(), StoreError> {
     let Ok(Some(blob)) = backend.get(address, deadline()) else {
         return Ok(());
@@ -287,6 +335,7 @@ fn keep(backend: &dyn Backend, address: &[u8], aside: &Path) -> Result<(), Store
 /// Takes damage out of the records and the journal of an open engine.
 struct Knife<'c> {
     pager: Arc<Pager>,
+    below: Below,
     header: Header,
     aside: PathBuf,
     /// The linked files, once they are sound.
@@ -330,7 +379,7 @@ impl Knife<'_> {
             self.names(&names, &files)?;
         }
         for address in std::mem::take(&mut self.bad) {
-            keep(&*backend, &address, &self.aside)?;
+            self.below.keep(&address, &self.aside)?;
             backend.delete(&address, Precondition::Any, deadline())?;
         }
         Ok(())
@@ -345,13 +394,12 @@ impl Knife<'_> {
 
     /// The record at an address without what is damaged in it.
     fn record(&mut self, address: &[u8]) -> Result<Option<Arc<Doc>>, StoreError> {
-        let backend = Arc::clone(self.pager.backend());
         let (key, doc) = match record::load_any(address, &self.pager) {
             Ok(Some((key, Some(doc)))) => (key, doc),
             Ok(Some((_, None)) | None) => return Ok(None),
             Err(StoreError::Backend(error)) if error.is_silence() => return Err(error.into()),
             Err(error) => {
-                keep(&*backend, address, &self.aside)?;
+                self.below.keep(address, &self.aside)?;
                 let what = record_name(address);
                 let cut = Finding::damage(&key_of(address), what, reason(error));
                 self.cuts.push(cut);
@@ -505,7 +553,7 @@ impl Knife<'_> {
         let Some(entry) = names.correct(&files.entry, &self.pager).map_err(fail)? else {
             return Ok(());
         };
-        keep(&**self.pager.backend(), &record::address(&key), &self.aside)?;
+        self.below.keep(&record::address(&key), &self.aside)?;
         let what = "the counts of linked files";
         let reason = "they were not those of the names, and are set right";
         self.cuts.push(Finding::damage(&[], what, reason));
@@ -538,7 +586,7 @@ impl Knife<'_> {
                 (u64::MAX, last),
                 &docs,
                 &clock,
-                &self.pager,
+                (&self.pager, self.below.cipher.as_deref()),
             );
             if !matches!(applied, Ok(seq) if seq == record.seq) {
                 break;
@@ -582,7 +630,7 @@ impl Knife<'_> {
         &mut self,
         record: &JournalRecord,
     ) -> Result<Option<(JournalRecord, bool)>, StoreError> {
-        let Ok(replay) = read_payload(&record.payload) else {
+        let Ok(replay) = read_payload(record, self.below.cipher.as_deref()) else {
             return Ok(None);
         };
         let (mut ops, mut all) = (Vec::new(), true);
@@ -601,6 +649,7 @@ impl Knife<'_> {
         let written = write_payload(replay.time, &ops, &self.pager);
         let payload = written.map_err(|e| StoreError::tree(&root_key(), e))?;
         let seq = record.seq;
+        let payload = seal_payload(self.below.cipher.as_deref(), seq, &payload)?.into_owned();
         Ok(Some((JournalRecord { seq, payload }, false)))
     }
 }

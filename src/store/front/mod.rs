@@ -31,10 +31,11 @@ use uuid::Uuid;
 
 use super::header::HEADER;
 use super::lifecycle::JOURNAL;
-use super::{FrontUse, Location, StoreError, disk_use};
+use super::{ConnectOptions, FrontUse, Location, StoreError, disk_use, keys};
 use crate::backend::embedded::Embedded;
 use crate::backend::tiered::{Front as Known, Tally, Tiered, Writes};
 use crate::backend::{Access, Backend, BackendError, Deadline, replace};
+use crate::crypt::Cipher;
 use crate::tree::{PATIENCE, hex};
 
 const KIND: &str = "kfs-front";
@@ -91,6 +92,8 @@ pub struct Tiers {
     pub overlay: Option<overlay::Layer>,
     /// Its directory; `None` for a store in memory.
     pub journal: Option<PathBuf>,
+    /// The keys to all of it, if it is encrypted.
+    pub cipher: Option<Arc<Cipher>>,
 }
 
 impl Tiers {
@@ -101,7 +104,26 @@ impl Tiers {
             front: None,
             overlay: None,
             journal: location.directory().map(|dir| dir.join(JOURNAL)),
+            cipher: None,
         }
+    }
+
+    /// The same with the keys to it, if it is encrypted.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyNeeded`], [`StoreError::NotEncrypted`], [`StoreError::Key`].
+    pub fn unlocked(
+        self,
+        location: &Location,
+        options: &ConnectOptions,
+    ) -> Result<Self, StoreError> {
+        let cipher = keys::unlock(&*self.backend, location, options.key.as_ref())?;
+        Ok(Self { cipher, ..self })
+    }
+
+    /// What is read from it, decrypted.
+    pub fn readable(&self) -> Arc<dyn Backend> {
+        keys::over(Arc::clone(&self.backend), self.cipher.as_ref())
     }
 
     /// What waits in a queue, if there is one, over the store's own storage.
@@ -117,6 +139,7 @@ impl Tiers {
                 front: None,
                 overlay: None,
                 journal: Some(queue.journal()),
+                cipher: None,
             },
         }
     }

@@ -101,6 +101,7 @@ impl Layer {
             front: None,
             overlay: Some(Self { dir, _lock: lock }),
             journal: Some(overlay.join(JOURNAL)),
+            cipher: back.cipher,
         })
     }
 

@@ -180,7 +180,7 @@ pub fn judge(fixture: &Fixture, case: &Case, dir: &Path) -> Outcome {
     let location = fixture.kind.location(dir);
     let before = contents(dir);
     let mut told = Told::default();
-    let checked = check(&location, &mut told);
+    let checked = check(&location, None, &mut told);
     if std::env::var_os("KFS_DAMAGE_SHOW").is_some() {
         eprintln!("{case}\n  {checked:?}\n  {:#?}", told.0);
     }
@@ -222,7 +222,7 @@ pub fn judge(fixture: &Fixture, case: &Case, dir: &Path) -> Outcome {
 /// Repairs the store, which then has no damage and holds nothing that never was.
 fn repaired(fixture: &Fixture, location: &Location) -> Result<Repaired, String> {
     let show = std::env::var_os("KFS_DAMAGE_SHOW").is_some();
-    let done = match repair(location, None) {
+    let done = match repair(location, None, None) {
         Ok(done) => done,
         Err(error) => {
             if show {
