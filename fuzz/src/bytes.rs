@@ -1,6 +1,7 @@
 //! Blobs, compressed bytes and CBOR.
 
 use konserve_fs::codec::{self, Codec, Compressor, Edn, HEADER_LENGTH, Json, Serializer};
+use konserve_fs::crypt::KeyBlob;
 use konserve_fs::value::{Key, cbor};
 use uuid::Uuid;
 
@@ -55,6 +56,13 @@ pub fn zstd(data: &[u8]) {
     let blob = codec.seal(b"a", &[], data).expect("a blob is sealed");
     let opened = codec.open(b"a", &blob).expect("what was sealed opens");
     assert_eq!(&*opened.value, data);
+}
+
+/// The slots of an encrypted store, of anybody.
+pub fn slots(data: &[u8]) {
+    if let Ok(slots) = KeyBlob::decode(data) {
+        assert_eq!(slots.encode(), data);
+    }
 }
 
 /// Blobs as text: what is read is written so that it is read as the same, and so is every value.

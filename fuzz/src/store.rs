@@ -187,7 +187,7 @@ fn read(meta: &[u8], value: &[u8], page: Option<(&[u8; 32], &[u8])>) {
             .expect("the other record is sound");
         assert_eq!(other, Some(Value::Text("text".to_owned())));
     }
-    let _report = check(&location, &mut Silent);
+    let _report = check(&location, None, &mut Silent);
 }
 
 /// The meta and the value of a record.
@@ -233,7 +233,7 @@ pub fn header(data: &[u8]) {
         let _refused = store.assoc_in(&[Key::text("new")], &Value::Int(1));
         let _folded = store.release();
     }
-    let _report = check(&location, &mut Silent);
+    let _report = check(&location, None, &mut Silent);
     let _none = fs::remove_dir_all(model.dir.join("journal"));
 }
 

@@ -3,12 +3,13 @@
 use crate::{bytes, journal, store, stream, text};
 
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 18] = [
+pub const TARGETS: [(&str, fn(&[u8])); 19] = [
     ("blob", bytes::blob),
     ("sealed", bytes::sealed),
     ("lz4", bytes::lz4),
     ("zstd", bytes::zstd),
     ("serializer", bytes::serializer),
+    ("slots", bytes::slots),
     ("cbor", bytes::cbor),
     ("edn", text::edn),
     ("json", text::json),
