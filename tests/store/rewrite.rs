@@ -1,14 +1,19 @@
 //! Stores whose settings change: what is there reads as before, and can be brought into the new form.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use konserve_fs::backend::Deadline;
+use konserve_fs::backend::memory::Memory;
+use konserve_fs::backend::{
+    Access, Backend, BackendError, Batch, Blob, Capabilities, Deadline, Kind, Lock, Precondition,
+    Written,
+};
 use konserve_fs::codec::{Compressor, Serializer, Serializers, Settings, Unreadable};
 use konserve_fs::gc;
 use konserve_fs::snapshot;
-use konserve_fs::store::{ConnectOptions, CreateOptions, Location, Store, StoreError};
+use konserve_fs::store::{ConnectOptions, CreateOptions, Custom, Location, Store, StoreError};
 use konserve_fs::value::{Key, Value, cbor, edn};
 
 fn settings(serializer: &str, compressor: Compressor) -> Settings {
@@ -362,4 +367,133 @@ fn text_that_takes_more_than_was_reserved_does_not_overfill_a_batch() {
     for n in 0..180 {
         assert_eq!(store.get(&key(n)).unwrap(), Some(Value::Int(n.into())));
     }
+}
+
+/// A storage in which something happens between the reading of a blob and its replacement.
+#[derive(Debug)]
+struct Between(
+    Memory,
+    Arc<Hook>,
+    #[expect(dead_code, reason = "held")] Lock,
+);
+
+/// What happens, once.
+#[derive(Default)]
+struct Hook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+impl Backend for Between {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    fn get(&self, address: &[u8], deadline: Deadline) -> Result<Option<Blob>, BackendError> {
+        self.0.get(address, deadline)
+    }
+    fn put(
+        &self,
+        address: &[u8],
+        bytes: &[u8],
+        precondition: Precondition,
+        deadline: Deadline,
+    ) -> Result<Written, BackendError> {
+        self.0.put(address, bytes, precondition, deadline)
+    }
+    fn delete(
+        &self,
+        address: &[u8],
+        precondition: Precondition,
+        deadline: Deadline,
+    ) -> Result<bool, BackendError> {
+        self.0.delete(address, precondition, deadline)
+    }
+    fn list(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Vec<u8>>, BackendError> {
+        self.0.list(prefix, after, limit, deadline)
+    }
+    fn apply(&self, batch: Batch, deadline: Deadline) -> Result<(), BackendError> {
+        let hook = self.1.0.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.0.apply(batch, deadline)
+    }
+    fn sync(&self, deadline: Deadline) -> Result<(), BackendError> {
+        self.0.sync(deadline)
+    }
+}
+
+struct Betweens(Arc<Hook>);
+
+impl Kind for Betweens {
+    fn exists(&self, _: &Path) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+    fn create(&self, _: &Path, lock: Lock) -> Result<Arc<dyn Backend>, BackendError> {
+        Ok(Arc::new(Between(Memory::new(), Arc::clone(&self.0), lock)))
+    }
+    fn open(&self, root: &Path, _: Access, lock: Lock) -> Result<Arc<dyn Backend>, BackendError> {
+        self.create(root, lock)
+    }
+}
+
+#[test]
+fn what_is_written_between_the_reading_of_a_blob_and_its_replacement_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let hook = Arc::new(Hook::default());
+    let place = Location::Custom(Custom {
+        scheme: "between",
+        dir: dir.path().join("s"),
+        kind: Arc::new(Betweens(Arc::clone(&hook))),
+    });
+    let options = CreateOptions {
+        settings: settings("cbor", Compressor::None),
+        ..CreateOptions::default()
+    };
+    let store = Store::create(&place, &options).unwrap();
+    let (other, key) = (Key::text("other"), Key::text("a"));
+    store.assoc(&other, &Value::Int(7)).unwrap();
+    store.assoc(&key, &Value::Int(1)).unwrap();
+    store.settle().unwrap();
+    let backend = store.pager().backend();
+    let soon = Deadline::after(std::time::Duration::from_secs(20));
+    let records = backend.list(b"r", None, 10, soon).unwrap();
+    let address = records
+        .into_iter()
+        .find(|address| address.ends_with(b"a"))
+        .unwrap();
+    // What another write of the same record leaves.
+    store.assoc(&key, &Value::Int(2)).unwrap();
+    let old = backend.get(&address, soon).unwrap().unwrap().bytes;
+    store.settle().unwrap();
+    let new = backend.get(&address, soon).unwrap().unwrap().bytes;
+    backend
+        .put(&address, &old, Precondition::Any, soon)
+        .unwrap();
+    store
+        .change_settings(&settings("json", Compressor::None))
+        .unwrap();
+    let (writer, at, won) = (Arc::clone(backend), address.clone(), new.clone());
+    *hook.0.lock().unwrap() = Some(Box::new(move || {
+        writer.put(&at, &won, Precondition::Any, soon).unwrap();
+    }));
+    assert!(rewrite(&store) > 0);
+    assert!(hook.0.lock().unwrap().is_none());
+    assert!(backend.get(&address, soon).unwrap().unwrap().bytes == new);
+    // The other was rewritten all the same, and this one is the next time.
+    assert_eq!(forms(&store).get(&(5, 0)), Some(&1));
+    assert_eq!(rewrite(&store), 1);
+    assert_eq!(store.get(&other).unwrap(), Some(Value::Int(7)));
 }
