@@ -38,6 +38,8 @@ impl Watch {
 
     /// `removed`: there was something, which the kernel may have forgotten.
     fn changed(&self, path: &[Key], removed: bool) {
+        // Before its names go: with them the kernel lets go of it.
+        let known = self.table.known(path).is_some();
         for inode in self.table.below(path) {
             self.replaced(&inode);
         }
@@ -49,7 +51,7 @@ impl Watch {
             return;
         };
         kernel.inode(parent);
-        if self.table.known(path).is_none() {
+        if !known {
             kernel.written(path.to_vec().into(), removed);
         }
         let contexts = if above.is_empty() {
